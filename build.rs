@@ -1,0 +1,33 @@
+//! Compiles the protos, without protoc.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const API: [&str; 7] = [
+    "holdpoint/v1/errors.proto",
+    "holdpoint/v1/event.proto",
+    "holdpoint/v1/job.proto",
+    "holdpoint/v1/job_service.proto",
+    "holdpoint/v1/sync_service.proto",
+    "holdpoint/v1/task.proto",
+    "holdpoint/v1/workflow.proto",
+];
+const STORAGE: [&str; 2] =
+    ["holdpoint/storage/v1/records.proto", "holdpoint/storage/v1/tokens.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+
+    // Reflection shows the API and nothing of what is on disk.
+    let api = protox::compile(API, ["proto"])?;
+    let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("api.binpb");
+    fs::write(descriptors, api.encode_to_vec())?;
+
+    let all = protox::compile(API.into_iter().chain(STORAGE), ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .extern_path(".holdpoint.v1.WatchBatch", "crate::proto::WatchBatch")
+        .compile_fds(all)?;
+    Ok(())
+}

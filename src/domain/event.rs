@@ -1,0 +1,49 @@
+//! What events do to a job's state.
+
+use super::{JobState, job::etag};
+use crate::proto::v1::{Job, JobEvent, JobSummary};
+
+/// Brings the state forward by one event of the job.
+///
+/// This is the only way in which a job's state changes, when a command is decided as well as when the state is rebuilt
+/// from the log. What the merge of syncs keeps (`state.sync`) is no event's: the log holds it beside them.
+///
+/// # Panics
+/// When the event does not follow on the state's revision: a gap would be a lost event.
+pub fn evolve(state: &mut JobState, event: &JobEvent) {
+    assert_eq!(event.revision, state.job.revision + 1, "the events of a job follow on one another");
+    if let Some(job) = &event.job {
+        state.job = job.clone();
+    }
+    if let Some(step) = &event.step {
+        state.steps.insert(step.step_id.clone(), step.clone());
+    }
+    for step_id in &event.removed_step_ids {
+        state.steps.remove(step_id);
+    }
+    if let Some(report) = &event.report {
+        state.reports.insert(report.unique_step_id().to_owned(), report.clone());
+    }
+    if let Some(hold) = &event.hold {
+        state.holds.insert(hold.hold_id.clone(), hold.clone());
+    }
+    state.job.revision = event.revision;
+    state.job.update_time = event.time;
+    state.job.etag = etag(event.revision);
+}
+
+/// What filters read of a job.
+#[must_use]
+pub fn summary(job: &Job) -> JobSummary {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    JobSummary {
+        client_job_id: job.client_job_id.clone(),
+        status: job.status,
+        closed: job.closed,
+        team: text(&job.team),
+        user_id: text(&job.user_id),
+        workflow_id: job.workflow.as_ref().map(|workflow| workflow.workflow_id.clone()).unwrap_or_default(),
+        assignees: job.assignee.iter().cloned().collect(),
+        create_time: job.create_time,
+    }
+}

@@ -1,0 +1,162 @@
+//! Which jobs a list, a count or a watch is about.
+
+use std::collections::BTreeSet;
+
+use cel::Value;
+
+use super::{
+    Expression, compare_times,
+    expression::{from_struct, map},
+    summary,
+};
+use crate::proto::v1::{Assignee, Job, JobEvent, JobFilter, JobSummary};
+
+/// A `JobFilter`, ready to be asked.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// The filter as it was sent, with the caller's own names among the assignees where it says `assigned_to_me`.
+    pub wanted: JobFilter,
+    job_ids: BTreeSet<String>,
+    expression: Option<Expression>,
+}
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// A job, with all it has.
+    Job(&'a Job),
+    /// A job as it was at an event: no more than a summary.
+    Summary(&'a JobSummary, &'a JobEvent),
+}
+
+impl Filter {
+    /// A filter of typed fields and perhaps an expression, which was compiled from `wanted.expression`.
+    #[must_use]
+    pub fn new(wanted: JobFilter, expression: Option<Expression>) -> Self {
+        let job_ids = wanted.job_ids.iter().cloned().collect();
+        Self { wanted, job_ids, expression }
+    }
+
+    /// The only jobs that can match; empty: any can.
+    #[must_use]
+    pub fn job_ids(&self) -> &BTreeSet<String> {
+        &self.job_ids
+    }
+
+    /// Whether an expression refines the typed fields.
+    #[must_use]
+    pub fn has_expression(&self) -> bool {
+        self.expression.is_some()
+    }
+
+    /// Whether a job matches.
+    #[must_use]
+    pub fn matches_job(&self, job: &Job) -> bool {
+        self.matches(&job.job_id, &summary(job), Subject::Job(job))
+    }
+
+    /// Whether an event's job matched before the event or matches after it.
+    ///
+    /// # Panics
+    /// When the event has no summary: every event is made with one.
+    #[must_use]
+    pub fn matches_event(&self, event: &JobEvent) -> bool {
+        let matches = |summary| self.matches(&event.job_id, summary, Subject::Summary(summary, event));
+        matches(event.summary.as_ref().expect("every event has a summary"))
+            || event.previous_summary.as_ref().is_some_and(matches)
+    }
+
+    fn matches(&self, job_id: &str, job: &JobSummary, subject: Subject<'_>) -> bool {
+        let wanted = &self.wanted;
+        let one_of = |values: &[String], value: &str| values.is_empty() || values.iter().any(|one| one == value);
+        let made = job.create_time.as_ref();
+        let from = wanted.create_time_from.as_ref();
+        let before = wanted.create_time_before.as_ref();
+
+        (self.job_ids.is_empty() || self.job_ids.contains(job_id))
+            && (wanted.statuses.is_empty() || wanted.statuses.contains(&job.status))
+            && wanted.closed.is_none_or(|closed| closed == job.closed)
+            && one_of(&wanted.teams, &job.team)
+            && one_of(&wanted.user_ids, &job.user_id)
+            && one_of(&wanted.workflow_ids, &job.workflow_id)
+            && (wanted.assignees.is_empty() || job.assignees.iter().any(|one| wanted.assignees.contains(one)))
+            && (from.is_none() || compare_times(made, from).is_ge())
+            && (before.is_none() || compare_times(made, before).is_lt())
+            && self.expression.as_ref().is_none_or(|expression| expression.is_true(variables(expression, job_id, job, subject)))
+    }
+}
+
+fn variables(
+    expression: &Expression,
+    job_id: &str,
+    summary: &JobSummary,
+    subject: Subject<'_>,
+) -> Vec<(&'static str, Value)> {
+    let mut fields = vec![
+        ("job_id", Some(Value::from(job_id))),
+        ("client_job_id", Some(Value::from(summary.client_job_id.as_str()))),
+        ("status", Some(Value::from(word(summary.status().as_str_name(), "JOB_STATUS_")))),
+        ("closed", Some(Value::Bool(summary.closed))),
+        ("team", Some(Value::from(summary.team.as_str()))),
+        ("user_id", Some(Value::from(summary.user_id.as_str()))),
+        ("workflow_id", Some(Value::from(summary.workflow_id.as_str()))),
+        ("assignees", Some(Value::from(summary.assignees.iter().map(assignee).collect::<Vec<_>>()))),
+        ("create_time", summary.create_time.map(|time| Value::from(time.to_string()))),
+    ];
+    match subject {
+        Subject::Job(job) => {
+            fields.extend(job_fields(job, expression.reads_metadata()));
+            vec![("job", map(fields))]
+        }
+        Subject::Summary(_, event) => {
+            let step = event.step.as_ref();
+            let kind = event.r#type().as_str_name();
+            let event = map([
+                ("type", Some(Value::from(word(kind, "JOB_EVENT_TYPE_")))),
+                ("revision", Some(Value::Int(event.revision))),
+                ("step_id", step.map(|step| Value::from(step.step_id.as_str()))),
+            ]);
+            vec![("job", map(fields)), ("event", event)]
+        }
+    }
+}
+
+/// What an expression sees of a job beyond its summary.
+fn job_fields(job: &Job, with_metadata: bool) -> Vec<(&'static str, Option<Value>)> {
+    let text = |text: &Option<String>| text.as_deref().map(Value::from);
+    let texts = |texts: &[String]| Some(Value::from(texts.iter().map(String::as_str).collect::<Vec<_>>()));
+    let time = |time: &Option<prost_types::Timestamp>| time.map(|time| Value::from(time.to_string()));
+    let workflow = job.workflow.as_ref();
+    vec![
+        ("title", text(&job.title)),
+        ("abandon_reason", text(&job.abandon_reason)),
+        ("username", text(&job.username)),
+        ("excluded", job.excluded.map(Value::Bool)),
+        ("metadata", job.metadata.as_ref().filter(|_| with_metadata).map(from_struct)),
+        ("current_step_ids", texts(&job.current_step_ids)),
+        ("packet_ids", texts(&job.packet_ids)),
+        ("objective_code", text(&job.objective_code)),
+        ("parent_job_id", text(&job.parent_job_id)),
+        ("priority", Some(Value::Int(job.priority.into()))),
+        ("due_time", time(&job.due_time)),
+        ("created", time(&job.created)),
+        ("updated", time(&job.updated)),
+        ("modified", time(&job.modified)),
+        ("update_time", time(&job.update_time)),
+        ("close_time", time(&job.close_time)),
+        ("revision", Some(Value::Int(job.revision))),
+        ("workflow_version_id", workflow.and_then(|workflow| text(&workflow.version_id))),
+        ("workflow_name", workflow.and_then(|workflow| text(&workflow.name))),
+    ]
+}
+
+fn assignee(assignee: &Assignee) -> Value {
+    map([
+        ("kind", Some(Value::from(word(assignee.kind().as_str_name(), "KIND_")))),
+        ("id", Some(Value::from(assignee.id.as_str()))),
+    ])
+}
+
+fn word<'a>(name: &'a str, prefix: &str) -> &'a str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}

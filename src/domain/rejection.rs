@@ -1,0 +1,75 @@
+//! Why a command is refused.
+
+/// A refusal: the state forbids what the command asks. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No job of that id.
+    #[error("no such job")]
+    JobNotFound,
+    /// A new job would take an id that a job has.
+    #[error("a job with this id exists already")]
+    JobAlreadyExists {
+        /// The job that has it.
+        job_id: String,
+    },
+    /// A new job would take an id that a deleted job had.
+    #[error("the job with this id was deleted, and its id is never used again")]
+    JobIdRetired {
+        /// The job that had it.
+        job_id: String,
+    },
+    /// A sync of a job that was deleted.
+    #[error("the job was deleted")]
+    JobDeleted {
+        /// The job that was.
+        job_id: String,
+    },
+    /// The job is closed.
+    #[error("the job is closed")]
+    JobClosed {
+        /// The job.
+        job_id: String,
+    },
+    /// The job is completed, and so cannot be aborted.
+    #[error("the job is completed, and a completed job is not aborted")]
+    JobCompleted {
+        /// The job.
+        job_id: String,
+    },
+    /// Steps of the job are running.
+    #[error("{} of the job's steps are running; stop or finish them first", step_ids.len())]
+    StepsRunning {
+        /// The job.
+        job_id: String,
+        /// The steps that are.
+        step_ids: Vec<String>,
+    },
+    /// The sync is of another workflow than the job's.
+    #[error("the job follows workflow {workflow_id:?}")]
+    WorkflowMismatch {
+        /// The job.
+        job_id: String,
+        /// The workflow it follows.
+        workflow_id: String,
+    },
+    /// The workflow is not published.
+    #[error("no workflow {workflow_id:?} is published")]
+    WorkflowNotFound {
+        /// The workflow asked for.
+        workflow_id: String,
+    },
+    /// The resource has moved on.
+    #[error("the job has changed since it was read; read it again")]
+    EtagMismatch {
+        /// The etag it has now.
+        etag: String,
+    },
+    /// A limit of the job would be passed.
+    #[error("the limit {limit} of {maximum} would be passed")]
+    LimitExceeded {
+        /// The limit's name in the configuration.
+        limit: &'static str,
+        /// What it allows.
+        maximum: u64,
+    },
+}

@@ -1,0 +1,69 @@
+//! The ids that the server makes, and where they say that a job lives.
+//!
+//! A job with a client's id lives in the partition that the hash of (organization, client's id) names; a job with an id
+//! of its creator's choice in the one its own hash names. An id of ours carries its partition.
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::store::Partition;
+
+/// What the ids of ours begin with. A caller's own id may not.
+pub const JOB_ID_PREFIX: &str = "job_";
+
+/// A job id of ours.
+pub(super) fn job_id(partition: Partition, unique: Uuid) -> String {
+    format!("{JOB_ID_PREFIX}{:04x}_{}", partition.0, unique.simple())
+}
+
+/// The id that follows from a request, so that its repeat means the same job.
+pub(super) fn derived_uuid(org: &str, caller: &str, request_id: &str) -> Uuid {
+    let name = digest(&["create_job", org, caller, request_id]);
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &name)
+}
+
+/// Where a job lives.
+pub(super) fn partition_of_job(org: &str, job_id: &str, partitions: u16) -> Partition {
+    let carried = job_id.strip_prefix(JOB_ID_PREFIX).and_then(|rest| rest.get(..4));
+    match carried.and_then(|digits| u16::from_str_radix(digits, 16).ok()) {
+        Some(partition) if partition < partitions => Partition(partition),
+        _ => partition_of_id(org, job_id, partitions),
+    }
+}
+
+/// Where a job of a client's id, or of its creator's choice, lives.
+pub(super) fn partition_of_id(org: &str, id: &str, partitions: u16) -> Partition {
+    let [high, low, ..] = digest(&[org, id]);
+    Partition(u16::from_be_bytes([high, low]) % partitions)
+}
+
+/// A hash of texts, each told apart from the next.
+pub(super) fn digest(texts: &[&str]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let (short, _) = digest.split_first_chunk().expect("16 of 32 bytes");
+    *short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_ours_carries_its_partition() {
+        let id = job_id(Partition(0x2a), Uuid::nil());
+        assert_eq!(id, "job_002a_00000000000000000000000000000000");
+        assert_eq!(partition_of_job("org", &id, 64), Partition(0x2a));
+        // One that names a partition that is not there is nobody's: it is looked for somewhere and not found.
+        assert!(partition_of_job("org", &id, 4).0 < 4);
+    }
+
+    #[test]
+    fn texts_are_told_apart() {
+        assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
+    }
+}

@@ -1,0 +1,269 @@
+//! Takes commands to the one writer of their partition, and reads for everybody else.
+//!
+//! ```text
+//! execute ─ queue ─▶ writer: load → decide → commit (one flush for all that waited) ─▶ tail ─▶ bells ─▶ answer
+//!                                                                                       ▲
+//! watch, list, get ── read the records and the log, and answer only with what is durable ┘
+//! ```
+//!
+//! Nothing here knows gRPC, and nothing here decides what a job may do: that is the domain's.
+
+mod command;
+mod environment;
+mod ids;
+mod list;
+mod logged;
+mod read;
+mod requests;
+mod retention;
+mod round;
+mod seek;
+mod tail;
+mod watch;
+mod writer;
+
+use std::{sync::Arc, time::Duration};
+
+use prost_types::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch as doorbell};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::{
+    command::{Command, Origin, RequestStamp, Target},
+    environment::{Environment, System},
+    ids::JOB_ID_PREFIX,
+    list::{ListOrder, ListPage},
+    logged::{Logged, LoggedEvent},
+    read::{JobParts, ReportPage, Views},
+    watch::{Delivered, Delivery, Position, SnapshotPosition, Start, Watch, WatchError, WatchScope},
+};
+use self::{
+    requests::Requests,
+    tail::Tail,
+    writer::{Execution, Work, Writer},
+};
+use crate::{
+    domain::{Limits, Rejection},
+    store::{self, Partition, Sequence, Store, StoreId},
+};
+
+/// How the engine works, beside its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What a job may hold.
+    pub limits: Limits,
+    /// Commands that may wait for the writer; more are turned away.
+    pub commands_waiting_max: usize,
+    /// How much of the log is kept in memory for those who follow it, in each partition.
+    pub tail_bytes: usize,
+    /// How long answered requests are remembered.
+    pub request_window: Duration,
+    /// How long the log is kept for watchers.
+    pub log_age_max: Duration,
+    /// How many events of the log are kept for watchers.
+    pub log_events_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits { reports_per_job: 10_000 },
+            commands_waiting_max: 4096,
+            tail_bytes: 32 << 20,
+            request_window: Duration::from_secs(24 * 3600),
+            log_age_max: Duration::from_secs(30 * 24 * 3600),
+            log_events_max: 10_000_000,
+        }
+    }
+}
+
+/// Why the engine did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The state forbids it.
+    #[error(transparent)]
+    Rejected(Rejection),
+    /// The request id stands for another request.
+    #[error("this request id was used for another request")]
+    RequestIdReused,
+    /// More commands wait than are taken on.
+    #[error("too many commands are waiting")]
+    Overloaded,
+    /// The engine is going away. The command was not decided.
+    #[error("the server is stopping")]
+    Stopping,
+    /// The store failed while a command was made durable: it may have happened or not. The engine has stopped.
+    #[error("the store failed")]
+    Failed(#[source] Arc<store::Error>),
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// The engine. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    environment: Arc<dyn Environment>,
+    options: Options,
+    inboxes: Vec<mpsc::Sender<Box<dyn Work>>>,
+    tails: Vec<Arc<Tail>>,
+    failure: doorbell::Receiver<Option<Arc<store::Error>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Engine {
+    /// Starts the writers over a store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+        options: Options,
+    ) -> Result<Self, store::Error> {
+        let (failed, failure) = doorbell::channel(None);
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (mut inboxes, mut tails) = (Vec::new(), Vec::new());
+        for partition in (0..store.partitions()).map(Partition) {
+            let head = *store.head(partition).borrow();
+            let now = environment.now();
+            let requests = Requests::load(store.as_ref(), partition, &now, options.request_window).await?;
+            let tail = Arc::new(Tail::new(partition, head, options.tail_bytes));
+            let (inbox, waiting) = mpsc::channel(options.commands_waiting_max);
+            let writer = Writer {
+                store: Arc::clone(&store),
+                partition,
+                environment: Arc::clone(&environment),
+                limits: options.limits,
+                requests,
+                tail: Arc::clone(&tail),
+                head,
+                last: last_time(store.as_ref(), partition, head).await?,
+                inbox: waiting,
+                stop: stop.clone(),
+                failure: failed.clone(),
+            };
+            tasks.spawn(writer.run());
+            inboxes.push(inbox);
+            tails.push(tail);
+        }
+        let engine =
+            Self { shared: Arc::new(Shared { store, environment, options, inboxes, tails, failure, stop, tasks }) };
+        engine.shared.tasks.spawn(retention::run(engine.clone()));
+        Ok(engine)
+    }
+
+    /// Has a command decided, and returns its answer once what it did is durable.
+    ///
+    /// Dropping the future before the command's turn comes leaves it undone; after that it happens all the same.
+    ///
+    /// # Errors
+    /// See [`Error`]. Unless it is [`Error::Failed`], nothing was changed.
+    pub async fn execute<C: Command + Sync>(&self, origin: Origin, command: C) -> Result<C::Reply, Error> {
+        let partition = self.partition_of(&origin.org, command.target());
+        let (reply, answer) = oneshot::channel();
+        self.queue(partition, Box::new(Execution { origin, command, decided: None, reply }))?;
+        answer.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// A new job id of ours, for a job without a client's id.
+    #[must_use]
+    pub fn new_job_id(&self, org: &str) -> String {
+        let unique = self.shared.environment.new_uuid(&self.shared.environment.now());
+        self.job_id(org, unique)
+    }
+
+    /// The job id of ours that follows from a request: the same for the same request.
+    #[must_use]
+    pub fn derived_job_id(&self, org: &str, caller: &str, request_id: &str) -> String {
+        self.job_id(org, ids::derived_uuid(org, caller, request_id))
+    }
+
+    fn job_id(&self, org: &str, unique: uuid::Uuid) -> String {
+        let partition = ids::partition_of_id(org, &unique.to_string(), self.shared.store.partitions());
+        ids::job_id(partition, unique)
+    }
+
+    /// Names the store, for tokens that hold positions in it.
+    #[must_use]
+    pub fn store_id(&self) -> StoreId {
+        self.shared.store.id()
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.environment.now()
+    }
+
+    /// Returns, with the reason, when the store has failed: the server must stop.
+    pub async fn failed(&self) -> Arc<store::Error> {
+        let mut failure = self.shared.failure.clone();
+        loop {
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error;
+            }
+            if failure.changed().await.is_err() {
+                // Every writer has ended in good order.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Stops taking commands, does those that wait, and closes the store.
+    ///
+    /// # Errors
+    /// The store could not be closed in good order.
+    pub async fn stop(&self) -> store::Result<()> {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.shared.store.close().await
+    }
+
+    fn queue(&self, partition: Partition, work: Box<dyn Work>) -> Result<(), Error> {
+        let inbox = &self.shared.inboxes[usize::from(partition.0)];
+        inbox.try_send(work).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => match self.shared.failure.borrow().clone() {
+                Some(error) => Error::Failed(error),
+                None => Error::Stopping,
+            },
+        })
+    }
+
+    fn partition_of(&self, org: &str, target: Target<'_>) -> Partition {
+        let partitions = self.shared.store.partitions();
+        match target {
+            Target::Job(job_id) => ids::partition_of_job(org, job_id, partitions),
+            // An id of ours that stands for a client's as well.
+            Target::Client(id) if id.starts_with(JOB_ID_PREFIX) => ids::partition_of_job(org, id, partitions),
+            Target::Client(id) => ids::partition_of_id(org, id, partitions),
+        }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.shared.store.partitions()).map(Partition)
+    }
+
+    fn tail(&self, partition: Partition) -> &Arc<Tail> {
+        &self.shared.tails[usize::from(partition.0)]
+    }
+}
+
+/// The time of the newest entry, below which the engine's time does not fall.
+async fn last_time(store: &dyn Store, partition: Partition, head: Sequence) -> store::Result<Timestamp> {
+    if head == Sequence::default() {
+        return Ok(Timestamp::default());
+    }
+    let newest = store.log(partition, Sequence(head.0 - 1), 1).await?;
+    let entry = newest.first().map(logged::decode_entry).transpose()?;
+    Ok(entry.and_then(|entry| entry.time).unwrap_or_default())
+}

@@ -1,0 +1,164 @@
+//! Reading one job: its parts at one revision, and its history.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Engine, Error,
+    command::Target,
+    logged::Logged,
+    writer::Rest,
+};
+use crate::{
+    proto::v1::{Hold, Job, JobDetails, Step, StepReport},
+    store::{self, JobKey, Partition, Records, Sequence},
+};
+
+/// How often a read is tried beside the writer before the writer is asked for a moment of rest.
+const TRIES: usize = 3;
+
+/// How much of a job's history, or of its reports, is read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Parts of a job to read beside its head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Views {
+    /// Its steps.
+    pub steps: bool,
+    /// Its holds.
+    pub holds: bool,
+    /// Some of its reports.
+    pub reports: Option<ReportPage>,
+}
+
+/// Which reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportPage {
+    /// Those after this `unique_step_id`; empty: from the first.
+    pub after: String,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A job and some of its parts, all at one revision.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobParts {
+    /// The head.
+    pub job: Job,
+    /// By rank.
+    pub steps: Vec<Step>,
+    /// By `unique_step_id`.
+    pub reports: Vec<StepReport>,
+    /// There are reports after these.
+    pub more_reports: bool,
+    /// By id.
+    pub holds: Vec<Hold>,
+}
+
+impl Engine {
+    /// Reads a job. `None`: there is none of that id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn job(&self, org: &str, target: Target<'_>, views: &Views) -> Result<Option<JobParts>, Error> {
+        let partition = self.partition_of(org, target);
+        let records = self.records(partition);
+        let job_id = match target {
+            Target::Job(job_id) => Some(job_id.to_owned()),
+            Target::Client(id) => records.job_id(org, id).await?,
+        };
+        let Some(job_id) = job_id else { return Ok(None) };
+        let job = JobKey { org: org.to_owned(), job_id };
+        self.job_by_key(partition, &job, views).await
+    }
+
+    pub(super) async fn job_by_key(
+        &self,
+        partition: Partition,
+        job: &JobKey,
+        views: &Views,
+    ) -> Result<Option<JobParts>, Error> {
+        let records = self.records(partition);
+        for _ in 0..TRIES {
+            let parts = read_parts(&records, job, views).await?;
+            // A commit that the parts could have met half-way is whole after this, and shows in the revision.
+            self.shared.store.settle(partition).await?;
+            let revision = records.job(job).await?.and_then(|record| record.job).map(|job| job.revision);
+            if parts.as_ref().map(|parts| parts.job.revision) == revision.filter(|_| parts.is_some()) {
+                return Ok(parts);
+            }
+        }
+        let (job, views) = (job.clone(), views.clone());
+        Ok(self.at_rest(partition, async move |records| read_parts(&records, &job, &views).await).await??)
+    }
+
+    /// The commands that changed a job, after a place in its partition's log, and perhaps not all of them: read on until
+    /// none come.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn history(&self, org: &str, job_id: &str, after: Sequence) -> Result<Vec<Logged>, Error> {
+        let partition = self.partition_of(org, Target::Job(job_id));
+        let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
+        let records = self.shared.store.history(partition, &job, after, READ_BYTES).await?;
+        self.shared.store.settle(partition).await?;
+        Ok(records.iter().map(Logged::decode).collect::<store::Result<_>>()?)
+    }
+
+    /// Has the writer stand still while something is read.
+    pub(super) async fn at_rest<T, F, R>(&self, partition: Partition, read: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(Records) -> R + Send + 'static,
+        R: Future<Output = T> + Send,
+    {
+        let (reply, answer) = oneshot::channel();
+        let records = self.records(partition);
+        let read = async move {
+            let _ = reply.send(read(records).await);
+        };
+        self.queue(partition, Box::new(Rest { read: Some(Box::pin(read)) }))?;
+        answer.await.map_err(|_| Error::Stopping)
+    }
+
+    pub(super) fn records(&self, partition: Partition) -> Records {
+        Records::new(Arc::clone(&self.shared.store), partition)
+    }
+}
+
+async fn read_parts(records: &Records, job: &JobKey, views: &Views) -> store::Result<Option<JobParts>> {
+    let Some(record) = records.job(job).await?.filter(|record| !record.deleted) else { return Ok(None) };
+    let mut parts = JobParts { job: record.job.unwrap_or_default(), ..JobParts::default() };
+    if views.steps {
+        parts.steps = records.steps(job).await?.into_values().collect();
+        parts.steps.sort_by(|left, right| left.rank().cmp(&right.rank()));
+    }
+    if views.holds {
+        parts.holds = records.holds(job).await?.into_values().collect();
+    }
+    if let Some(page) = &views.reports {
+        parts.reports = records.reports_after(job, &page.after, page.limit + 1).await?;
+        let fitting = fitting(&parts.reports).min(page.limit);
+        parts.more_reports = parts.reports.len() > fitting;
+        parts.reports.truncate(fitting);
+    }
+    Ok(Some(parts))
+}
+
+/// How many of the reports fit in a page's bytes: at least one.
+fn fitting(reports: &[StepReport]) -> usize {
+    let mut bytes = 0;
+    let within = reports.iter().take_while(|report| {
+        bytes += prost::Message::encoded_len(*report);
+        bytes <= READ_BYTES
+    });
+    within.count().max(1)
+}
+
+impl From<JobParts> for JobDetails {
+    fn from(parts: JobParts) -> Self {
+        let JobParts { job, steps, reports, holds, more_reports: _ } = parts;
+        Self { job: Some(job), steps, reports, holds }
+    }
+}

@@ -1,0 +1,43 @@
+//! Forgets the old end of the log, by age and by number of events.
+
+use std::time::Duration;
+
+use super::{Engine, seek::first_at};
+use crate::store::{self, Sequence};
+
+/// How often the log's old end is looked at.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Works until the engine stops.
+pub(super) async fn run(engine: Engine) {
+    let stop = engine.shared.stop.clone();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        if let Err(error) = engine.forget_old().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the old end of the log was not forgotten");
+        }
+    }
+}
+
+impl Engine {
+    /// Forgets what is older than the retention allows, or somewhat less.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget_old(&self) -> store::Result<()> {
+        let options = &self.shared.options;
+        let age_seconds = i64::try_from(options.log_age_max.as_secs()).unwrap_or(i64::MAX);
+        let oldest_seconds = self.now().seconds.saturating_sub(age_seconds);
+        let store = self.shared.store.as_ref();
+        for partition in self.partitions() {
+            let by_age = first_at(store, partition, oldest_seconds).await?.next();
+            let head = *store.head(partition).borrow();
+            let by_number = Sequence((head.0 + 1).saturating_sub(options.log_events_max));
+            store.trim(partition, by_age.max(by_number)).await?;
+        }
+        Ok(())
+    }
+}

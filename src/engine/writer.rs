@@ -1,0 +1,185 @@
+//! The one writer of a partition.
+//!
+//! It takes whatever commands wait, decides them one after another, makes all they do durable in one step, tells those
+//! who follow the log, and only then answers. So there are no locks, no retries, and the order of events is the order of
+//! decisions. When a commit fails it stops for good: it does not go on over a store it cannot trust.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use prost_types::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error,
+    command::{Command, Origin},
+    environment::Environment,
+    requests::Requests,
+    round::Round,
+    tail::Tail,
+};
+use crate::{
+    domain::{Limits, compare_times},
+    store::{Partition, Sequence, Store},
+};
+
+/// How many commands are taken into one round at most.
+const ROUND_COMMANDS_MAX: usize = 256;
+
+/// The size at which a round ends early. Commits of more than a few hundred KiB cost the store extra.
+const ROUND_BYTES_MAX: usize = 128 * 1024;
+
+pub(super) struct Writer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) partition: Partition,
+    pub(super) environment: Arc<dyn Environment>,
+    pub(super) limits: Limits,
+    pub(super) requests: Requests,
+    pub(super) tail: Arc<Tail>,
+    pub(super) head: Sequence,
+    /// The time of the newest decision.
+    pub(super) last: Timestamp,
+    pub(super) inbox: mpsc::Receiver<Box<dyn Work>>,
+    pub(super) stop: CancellationToken,
+    pub(super) failure: watch::Sender<Option<Arc<crate::store::Error>>>,
+}
+
+/// Something for the writer to do.
+#[async_trait]
+pub(super) trait Work: Send {
+    /// Nobody waits for it any more: it is left undone.
+    fn is_abandoned(&self) -> bool;
+
+    /// Does it, as far as the round goes.
+    async fn perform(&mut self, round: &mut Round<'_>);
+
+    /// Tells whoever waits, once the round is durable or has failed.
+    fn answer(self: Box<Self>, committed: Result<(), Error>);
+}
+
+impl Writer {
+    /// Works until told to stop, and then until nothing waits.
+    pub(super) async fn run(mut self) {
+        let stop = self.stop.clone();
+        let mut waiting = Vec::with_capacity(ROUND_COMMANDS_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                taken = self.inbox.recv_many(&mut waiting, ROUND_COMMANDS_MAX) => {
+                    if taken == 0 {
+                        return;
+                    }
+                }
+                () = stop.cancelled() => {
+                    // What was queued before is still done; then `recv_many` finds the inbox closed and empty.
+                    self.inbox.close();
+                    continue;
+                }
+            }
+            let mut work = std::mem::take(&mut waiting).into_iter();
+            while work.len() > 0 {
+                if let Err(error) = self.round(&mut work).await {
+                    return self.give_up(error, work);
+                }
+            }
+        }
+    }
+
+    /// Performs some of the work, as much as fits in a commit, and answers it.
+    async fn round(&mut self, work: &mut impl Iterator<Item = Box<dyn Work>>) -> Result<(), crate::store::Error> {
+        let clock = self.environment.now();
+        if compare_times(Some(&clock), Some(&self.last)).is_gt() {
+            self.last = clock;
+        }
+        let mut round = Round::new(
+            &self.store,
+            self.partition,
+            self.environment.as_ref(),
+            self.limits,
+            &mut self.requests,
+            self.last,
+            self.head,
+        );
+        let mut performed = Vec::new();
+        for mut one in work {
+            if one.is_abandoned() {
+                continue;
+            }
+            one.perform(&mut round).await;
+            performed.push(one);
+            if round.bytes() > ROUND_BYTES_MAX {
+                break;
+            }
+        }
+        let (batch, logged) = round.finish();
+        if let Some(last) = batch.entries.last().map(|entry| entry.sequence) {
+            if let Err(error) = self.store.commit(self.partition, batch).await {
+                let failed = Error::Failed(Arc::new(error.clone()));
+                performed.into_iter().for_each(|one| one.answer(Err(failed.clone())));
+                return Err(error);
+            }
+            self.head = last;
+            self.tail.publish(&logged);
+        }
+        performed.into_iter().for_each(|one| one.answer(Ok(())));
+        Ok(())
+    }
+
+    fn give_up(mut self, error: crate::store::Error, left: impl Iterator<Item = Box<dyn Work>>) {
+        let error = Arc::new(error);
+        // The failure is told first: whoever is answered now can already read why.
+        self.failure.send_replace(Some(Arc::clone(&error)));
+        left.for_each(|one| one.answer(Err(Error::Failed(Arc::clone(&error)))));
+        self.inbox.close();
+        while let Ok(one) = self.inbox.try_recv() {
+            one.answer(Err(Error::Failed(Arc::clone(&error))));
+        }
+    }
+}
+
+/// A command on its way through the writer.
+pub(super) struct Execution<C: Command> {
+    pub(super) origin: Origin,
+    pub(super) command: C,
+    pub(super) decided: Option<Result<C::Reply, Error>>,
+    pub(super) reply: oneshot::Sender<Result<C::Reply, Error>>,
+}
+
+#[async_trait]
+impl<C: Command + Sync> Work for Execution<C> {
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    async fn perform(&mut self, round: &mut Round<'_>) {
+        self.decided = Some(round.execute(&self.origin, &self.command).await);
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let decided = self.decided.unwrap_or(Err(Error::Stopping));
+        // Whoever has gone meanwhile asks again with the same request id.
+        let _ = self.reply.send(committed.and(decided));
+    }
+}
+
+/// A read that must meet the records at rest: between two rounds nothing moves.
+pub(super) struct Rest {
+    pub(super) read: Option<BoxFuture<'static, ()>>,
+}
+
+#[async_trait]
+impl Work for Rest {
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+
+    async fn perform(&mut self, _round: &mut Round<'_>) {
+        if let Some(read) = self.read.take() {
+            read.await;
+        }
+    }
+
+    fn answer(self: Box<Self>, _committed: Result<(), Error>) {}
+}

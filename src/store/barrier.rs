@@ -1,0 +1,125 @@
+//! That what is called durable has reached the disk.
+//!
+//! On Linux, sled ends each flush with `sync_file_range`, which neither waits for the disk's cache nor writes the file's
+//! metadata: after a power cut, acknowledged data is gone, or the database cannot be opened. An `fdatasync` of our own
+//! after the flush comes too late, since sled reuses parts of its file in between. So this module defines the symbol
+//! itself, and the linker takes ours before the one of the C library: each barrier of sled becomes an `fdatasync`.
+//! Elsewhere sled calls `fsync`, and there is nothing to replace.
+//!
+//! Whether the linker did so is not left to faith: calls are counted, and opening a store proves that a flush is one.
+//! This is the only module with unsafe code: a symbol without mangling, and a call into the C library.
+
+use std::{fs::File, io, path::Path};
+
+/// Proves that a flush reaches the disk.
+pub(super) struct Barrier {
+    /// How often the barrier was called so far; none where there is nothing to prove.
+    calls: Option<fn() -> u64>,
+}
+
+impl Barrier {
+    /// The barrier of this process.
+    pub(super) fn of_process() -> Self {
+        Self { calls: replacement::CALLS }
+    }
+
+    /// A barrier that is never reached.
+    #[cfg(test)]
+    pub(super) fn unreached() -> Self {
+        Self { calls: Some(|| 0) }
+    }
+
+    /// Runs a flush, and says whether the barrier was called in it.
+    ///
+    /// # Errors
+    /// Those of the flush.
+    pub(super) fn is_reached_by<E>(&self, flush: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
+        let before = self.calls.map(|calls| calls());
+        flush()?;
+        let after = self.calls.map(|calls| calls());
+        Ok(before.is_none() || before != after)
+    }
+}
+
+/// Makes a file's content durable.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn sync_file(path: &Path) -> io::Result<()> {
+    // Windows flushes only what is open for writing.
+    File::options().read(true).write(cfg!(windows)).open(path)?.sync_all()
+}
+
+/// Makes the names in a directory durable, where a directory can be opened for that.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(target_os = "linux")]
+mod replacement {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+
+    pub(super) const CALLS: Option<fn() -> u64> = Some(|| COUNT.load(Ordering::SeqCst));
+
+    /// Takes the place of the C library's function of the same name and shape: makes the whole file durable, not a
+    /// range of it, and returns 0, or -1 with `errno` set.
+    #[unsafe(no_mangle)]
+    pub extern "C" fn sync_file_range(
+        file: libc::c_int,
+        _offset: i64,
+        _length: i64,
+        _flags: libc::c_uint,
+    ) -> libc::c_int {
+        COUNT.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: `fdatasync` takes any number for a descriptor and touches no memory of ours.
+        unsafe { libc::fdatasync(file) }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod replacement {
+    pub(super) const CALLS: Option<fn() -> u64> = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// A call as any other crate would make it, through the declaration in the C library's bindings.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_replacement_wins_over_the_c_library() {
+        use std::os::fd::AsRawFd as _;
+
+        let file = tempfile::tempfile().unwrap();
+        let reached = Barrier::of_process().is_reached_by(|| {
+            // SAFETY: the descriptor is open, and the call touches no memory of ours.
+            match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, 0) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+        assert!(reached.unwrap());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_failed_sync_is_reported() {
+        // SAFETY: no descriptor has this number, and the call touches no memory of ours.
+        assert_eq!(unsafe { libc::sync_file_range(-1, 0, 0, 0) }, -1);
+        assert_eq!(io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn a_flush_without_the_barrier_is_noticed() {
+        let Ok(reached) = Barrier::unreached().is_reached_by(|| Ok::<_, Infallible>(()));
+        assert!(!reached);
+    }
+}

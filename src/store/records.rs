@@ -1,0 +1,340 @@
+//! The typed records of jobs over the keys of a store, and the indexes that lists are served from.
+//!
+//! A [`Records`] reads one partition. The writer's also holds the writes of the batch it is putting together, and reads
+//! through them; nobody else sees those until the batch is committed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use prost::Message;
+use prost_types::Timestamp;
+
+use super::{
+    Error, Partition, Result, Scan, Store,
+    keys::{Key, Table, last_text},
+};
+use crate::{
+    domain::{JobState, summary},
+    proto::{
+        storage::v1::{JobRecord, SyncRecord},
+        v1::{Assignee, Hold, Job, JobEvent, JobEventType, JobStatus, Step, StepReport},
+    },
+};
+
+/// Keys read in one go when all of a kind are wanted.
+const SCAN_KEYS: usize = 1000;
+
+/// Names a job: its organization and its id there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobKey {
+    /// The organization.
+    pub org: String,
+    /// The job's id in it.
+    pub job_id: String,
+}
+
+/// A run of an index: the jobs that have one value of one field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Index {
+    /// Every job.
+    All,
+    /// By status, open or closed.
+    Status(JobStatus, bool),
+    /// By team.
+    Team(String),
+    /// By user.
+    User(String),
+    /// By workflow.
+    Workflow(String),
+    /// By assignee.
+    Assignee(Assignee),
+}
+
+/// A job's place in every index: by when it was made, then by id. It never changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IndexPlace {
+    /// Seconds and nanoseconds of the job's `create_time`.
+    pub create_time: (i64, i32),
+    /// The job's id.
+    pub job_id: String,
+}
+
+/// Which part of an index run to read.
+#[derive(Clone, Debug, Default)]
+pub struct IndexPage {
+    /// Only places after this one, in the order of reading.
+    pub after: Option<IndexPlace>,
+    /// From the newest to the oldest.
+    pub reverse: bool,
+    /// Only jobs made at this time or later.
+    pub from: Option<Timestamp>,
+    /// Only jobs made before this time.
+    pub before: Option<Timestamp>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The records of a partition.
+pub struct Records {
+    store: Arc<dyn Store>,
+    partition: Partition,
+    writes: BTreeMap<Vec<u8>, Option<Bytes>>,
+}
+
+impl Records {
+    /// The records as the store has them.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, partition: Partition) -> Self {
+        Self { store, partition, writes: BTreeMap::new() }
+    }
+
+    /// The head of a job, also of a deleted one.
+    ///
+    /// # Errors
+    /// The store's, as for every read here.
+    pub async fn job(&self, job: &JobKey) -> Result<Option<JobRecord>> {
+        self.read(Key::of(Table::Job, job)).await
+    }
+
+    /// The id of the job that a client knows under an id of its own.
+    pub async fn job_id(&self, org: &str, client_job_id: &str) -> Result<Option<String>> {
+        let key = Key::new(Table::Client, org).text(client_job_id).into_bytes();
+        let Some(value) = self.get(&key).await? else { return Ok(None) };
+        match String::from_utf8(value.to_vec()) {
+            Ok(job_id) => Ok(Some(job_id)),
+            Err(_) => Err(Error::Corrupt("a client id leads to no job id".to_owned())),
+        }
+    }
+
+    /// What the merge of syncs keeps.
+    pub async fn sync(&self, job: &JobKey) -> Result<Option<SyncRecord>> {
+        self.read(Key::of(Table::Sync, job)).await
+    }
+
+    /// A job's steps, by id.
+    pub async fn steps(&self, job: &JobKey) -> Result<BTreeMap<String, Step>> {
+        self.read_all(Key::of(Table::Step, job)).await
+    }
+
+    /// A job's reports, by `unique_step_id`.
+    pub async fn reports(&self, job: &JobKey) -> Result<BTreeMap<String, StepReport>> {
+        self.read_all(Key::of(Table::Report, job)).await
+    }
+
+    /// Some of a job's reports: those after an id, in the order of ids.
+    pub async fn reports_after(&self, job: &JobKey, after: &str, limit: usize) -> Result<Vec<StepReport>> {
+        let all = Key::of(Table::Report, job);
+        let start = if after.is_empty() { all.clone() } else { all.clone().text(after).byte(0) };
+        let scan = Scan { start: start.into_bytes(), end: all.end(), reverse: false, limit };
+        let found = self.store.scan(self.partition, scan).await?;
+        found.into_iter().map(|(_, value)| decode(value)).collect()
+    }
+
+    /// A job's holds, by id, released ones included.
+    pub async fn holds(&self, job: &JobKey) -> Result<BTreeMap<String, Hold>> {
+        self.read_all(Key::of(Table::Hold, job)).await
+    }
+
+    /// Heads of an organization's jobs: those after an id, in the order of ids; deleted ones included.
+    pub async fn jobs_after(&self, org: &str, after: &str, limit: usize) -> Result<Vec<JobRecord>> {
+        let all = Key::new(Table::Job, org);
+        let start = if after.is_empty() { all.clone() } else { all.clone().text(after).byte(0) };
+        let scan = Scan { start: start.into_bytes(), end: all.end(), reverse: false, limit };
+        let found = self.store.scan(self.partition, scan).await?;
+        found.into_iter().map(|(_, value)| decode(value)).collect()
+    }
+
+    /// The places of jobs in a run of an index, in order.
+    pub async fn index(&self, org: &str, index: &Index, page: &IndexPage) -> Result<Vec<IndexPlace>> {
+        let run = index_run(org, index);
+        let at = |time: &Timestamp| run.clone().time(time).into_bytes();
+        let mut start = page.from.as_ref().map_or_else(|| run.clone().into_bytes(), at);
+        let mut end = page.before.as_ref().map_or_else(|| run.clone().end(), at);
+        if let Some(place) = &page.after {
+            let key = run.clone().time(&place.time()).text(&place.job_id);
+            if page.reverse {
+                end = end.min(key.into_bytes());
+            } else {
+                start = start.max(key.byte(0).into_bytes());
+            }
+        }
+        let scan = Scan { start, end, reverse: page.reverse, limit: page.limit };
+        let found = self.store.scan(self.partition, scan).await?;
+        let places = found.iter().map(|(key, _)| IndexPlace::of_key(key, run.clone().into_bytes().len()));
+        places.collect::<Option<_>>().ok_or_else(|| Error::Corrupt("an index key is cut".to_owned()))
+    }
+
+    /// Writes what a decision changes: the records its events carry, what the merge keeps, and the indexes.
+    pub fn apply(&mut self, org: &str, before: Option<&Job>, after: &JobState, events: &[JobEvent], sync: Option<&SyncRecord>) {
+        let job = JobKey { org: org.to_owned(), job_id: after.job.job_id.clone() };
+        if events.last().is_some_and(|event| event.r#type() == JobEventType::JobDeleted) {
+            return self.bury(&job, before, after);
+        }
+        if before.is_none() {
+            let key = Key::new(Table::Client, org).text(&after.job.client_job_id);
+            self.writes.insert(key.into_bytes(), Some(Bytes::copy_from_slice(job.job_id.as_bytes())));
+        }
+        for event in events {
+            if let Some(step) = &event.step {
+                self.put(Key::of(Table::Step, &job).text(&step.step_id), step);
+            }
+            for step_id in &event.removed_step_ids {
+                self.remove(Key::of(Table::Step, &job).text(step_id));
+            }
+            if let Some(report) = &event.report {
+                self.put(Key::of(Table::Report, &job).text(report.unique_step_id()), report);
+            }
+            if let Some(hold) = &event.hold {
+                self.put(Key::of(Table::Hold, &job).text(&hold.hold_id), hold);
+            }
+        }
+        if let Some(sync) = sync {
+            self.put(Key::of(Table::Sync, &job), sync);
+        }
+        if !events.is_empty() {
+            let head = JobRecord { job: Some(after.job.clone()), deleted: false };
+            self.put(Key::of(Table::Job, &job), &head);
+            self.write_index(org, before, Some(&after.job));
+        }
+    }
+
+    /// Removes a job and leaves its ids behind.
+    fn bury(&mut self, job: &JobKey, before: Option<&Job>, after: &JobState) {
+        let ids = Job {
+            job_id: after.job.job_id.clone(),
+            client_job_id: after.job.client_job_id.clone(),
+            revision: after.job.revision,
+            ..Job::default()
+        };
+        self.put(Key::of(Table::Job, job), &JobRecord { job: Some(ids), deleted: true });
+        self.remove(Key::of(Table::Sync, job));
+        for step_id in after.steps.keys() {
+            self.remove(Key::of(Table::Step, job).text(step_id));
+        }
+        for unique_step_id in after.reports.keys() {
+            self.remove(Key::of(Table::Report, job).text(unique_step_id));
+        }
+        for hold_id in after.holds.keys() {
+            self.remove(Key::of(Table::Hold, job).text(hold_id));
+        }
+        self.write_index(&job.org, before, None);
+    }
+
+    fn write_index(&mut self, org: &str, before: Option<&Job>, after: Option<&Job>) {
+        let keys = |job: Option<&Job>| job.map(|job| index_keys(org, job)).unwrap_or_default();
+        let (old, new) = (keys(before), keys(after));
+        for gone in old.difference(&new) {
+            self.writes.insert(gone.clone(), None);
+        }
+        for added in new.difference(&old) {
+            self.writes.insert(added.clone(), Some(Bytes::new()));
+        }
+    }
+
+    /// The writes so far, in the order of keys.
+    pub fn take_writes(&mut self) -> Vec<(Bytes, Option<Bytes>)> {
+        std::mem::take(&mut self.writes).into_iter().map(|(key, value)| (key.into(), value)).collect()
+    }
+
+    fn put(&mut self, key: Key, record: &impl Message) {
+        self.writes.insert(key.into_bytes(), Some(record.encode_to_vec().into()));
+    }
+
+    fn remove(&mut self, key: Key) {
+        self.writes.insert(key.into_bytes(), None);
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.writes.get(key) {
+            Some(written) => Ok(written.clone()),
+            None => self.store.get(self.partition, key).await,
+        }
+    }
+
+    async fn read<M: Message + Default>(&self, key: Key) -> Result<Option<M>> {
+        self.get(&key.into_bytes()).await?.map(decode).transpose()
+    }
+
+    /// All records whose keys begin alike, by the last part of the key.
+    async fn read_all<M: Message + Default>(&self, prefix: Key) -> Result<BTreeMap<String, M>> {
+        let (mut start, end) = (prefix.clone().into_bytes(), prefix.end());
+        let mut found: BTreeMap<Bytes, Bytes> = BTreeMap::new();
+        let written = self.writes.range(start.clone()..end.clone());
+        let written: Vec<_> = written.map(|(key, value)| (key.clone(), value.clone())).collect();
+        loop {
+            let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
+            let page = self.store.scan(self.partition, scan).await?;
+            let is_last = page.len() < SCAN_KEYS;
+            start = page.last().map(|(key, _)| [key, &[0][..]].concat()).unwrap_or_default();
+            found.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        for (key, value) in written {
+            match value {
+                Some(value) => found.insert(key.into(), value),
+                None => found.remove(key.as_slice()),
+            };
+        }
+        let named = |(key, value): (Bytes, Bytes)| {
+            let name = last_text(&key).ok_or_else(|| Error::Corrupt("a key has no name".to_owned()))?;
+            Ok((name.to_owned(), decode(value)?))
+        };
+        found.into_iter().map(named).collect()
+    }
+}
+
+impl IndexPlace {
+    /// The place of a job.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        let time = job.create_time.unwrap_or_default();
+        Self { create_time: (time.seconds, time.nanos), job_id: job.job_id.clone() }
+    }
+
+    /// The job's `create_time`.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        Timestamp { seconds: self.create_time.0, nanos: self.create_time.1 }
+    }
+
+    fn of_key(key: &[u8], run_len: usize) -> Option<Self> {
+        let (seconds, rest) = key.get(run_len..)?.split_first_chunk::<8>()?;
+        let (nanos, rest) = rest.split_first_chunk::<4>()?;
+        let seconds = (u64::from_be_bytes(*seconds) ^ (1 << 63)).cast_signed();
+        let create_time = (seconds, i32::from_be_bytes(*nanos));
+        Some(Self { create_time, job_id: last_text(rest)?.to_owned() })
+    }
+}
+
+/// The head of an index run; places follow it.
+fn index_run(org: &str, index: &Index) -> Key {
+    let run = Key::new(Table::Index, org);
+    match index {
+        Index::All => run.byte(b'a'),
+        Index::Status(status, closed) => run.byte(b's').byte(u8::from(*closed)).byte(*status as u8),
+        Index::Team(team) => run.byte(b't').text(team),
+        Index::User(user_id) => run.byte(b'u').text(user_id),
+        Index::Workflow(workflow_id) => run.byte(b'w').text(workflow_id),
+        Index::Assignee(assignee) => run.byte(b'g').byte(assignee.kind as u8).text(&assignee.id),
+    }
+}
+
+fn index_keys(org: &str, job: &Job) -> BTreeSet<Vec<u8>> {
+    let read = summary(job);
+    let mut runs = vec![Index::All, Index::Status(read.status(), read.closed)];
+    let named: [(String, fn(String) -> Index); 3] =
+        [(read.team, Index::Team), (read.user_id, Index::User), (read.workflow_id, Index::Workflow)];
+    runs.extend(named.into_iter().filter(|(value, _)| !value.is_empty()).map(|(value, index)| index(value)));
+    runs.extend(read.assignees.into_iter().map(Index::Assignee));
+    let time = job.create_time.unwrap_or_default();
+    runs.iter().map(|index| index_run(org, index).time(&time).text(&job.job_id).into_bytes()).collect()
+}
+
+fn decode<M: Message + Default>(value: Bytes) -> Result<M> {
+    M::decode(value).map_err(|error| Error::Corrupt(error.to_string()))
+}

@@ -13,8 +13,7 @@ const API: [&str; 7] = [
     "holdpoint/v1/task.proto",
     "holdpoint/v1/workflow.proto",
 ];
-const STORAGE: [&str; 2] =
-    ["holdpoint/storage/v1/records.proto", "holdpoint/storage/v1/tokens.proto"];
+const STORAGE: [&str; 2] = ["holdpoint/storage/v1/records.proto", "holdpoint/storage/v1/tokens.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

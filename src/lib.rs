@@ -1,6 +1,16 @@
 //! Holdpoint keeps the one true record of a job.
+//!
+//! A request goes one way: [`rpc`] parses it to a command, [`engine`] queues the command for its partition's writer,
+//! [`domain`] decides it, [`store`] makes it durable, and only then is it answered and shown to those who watch.
+//! `ARCHITECTURE.md` has the map and the invariants.
 
+pub mod auth;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod proto;
+pub mod rpc;
+pub mod server;
 pub mod store;
+pub mod telemetry;

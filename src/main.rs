@@ -1,1 +1,94 @@
-fn main(){}
+//! The binary: flags, log, signals. Everything else is the library.
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    process::{self, ExitCode},
+};
+
+use clap::Parser as _;
+use holdpoint::{
+    cli::{Arguments, Command, ServeArguments},
+    config::{self, Config},
+    server, telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// What a shell reports for a process that an interrupt ended.
+const INTERRUPTED: i32 = 130;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(arguments) => serve(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
+    let config = Config::load(&arguments.sources(config::environment())).map_err(Failure::usage)?;
+    if arguments.print_config() {
+        return io::stdout().write_all(config.to_toml().as_bytes()).map_err(Failure::other);
+    }
+    telemetry::init(&config.log).map_err(Failure::usage)?;
+    run(config)
+}
+
+#[tokio::main]
+async fn run(config: Config) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()).map_err(Failure::other)?);
+    server::run(config, shutdown).await.map_err(Failure::other)
+}
+
+/// The first signal asks for a graceful stop, the second insists.
+fn cancel_on_signal(shutdown: CancellationToken) -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        for again in [false, true] {
+            let signal = tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+            };
+            if again {
+                tracing::warn!(signal, "told twice to stop: not waiting for open calls");
+                process::exit(INTERRUPTED);
+            }
+            tracing::info!(signal, "told to stop: letting open calls finish");
+            shutdown.cancel();
+        }
+    })
+}
+
+/// Why the process ends, and what it says to whoever started it.
+struct Failure {
+    code: u8,
+    error: Box<dyn Error>,
+}
+
+impl Failure {
+    /// The command line or the configuration is wrong. The same code as for flags that cannot be read.
+    fn usage(error: impl Error + 'static) -> Self {
+        Self { code: 2, error: error.into() }
+    }
+
+    fn other(error: impl Error + 'static) -> Self {
+        Self { code: 1, error: error.into() }
+    }
+
+    fn report(&self) -> ExitCode {
+        let mut line = format!("error: {}", self.error);
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            line.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        // There is nobody left to tell when stderr is gone.
+        let _ = writeln!(io::stderr(), "{line}");
+        ExitCode::from(self.code)
+    }
+}

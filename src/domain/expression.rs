@@ -1,19 +1,26 @@
 //! Expressions in the Common Expression Language: what they may be, and how they see our data.
 //!
-//! An expression is compiled once and bounded before it ever runs: its length, its nesting (the parser's bound), and one
-//! macro that is not inside another, over lists of at most [`LIST_ITEMS_MAX`].
+//! An expression is compiled once and bounded before it ever runs: its length, its nesting, and one macro that is not
+//! inside another, over lists of at most [`LIST_ITEMS_MAX`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, thread};
 
 use cel::{
     Context, IdedExpr, Program, Value,
-    common::ast::{EntryExpr, Expr},
+    common::ast::{EntryExpr, Expr, IdedEntryExpr},
     objects::{Key, Map},
 };
 use prost_types::{Struct, value::Kind};
 
 /// The longest expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 1024;
+
+/// The deepest nesting of brackets, before parsing, and of the parsed expression: it is evaluated on the stack of whoever
+/// asks.
+const NESTING_MAX: usize = 32;
+
+/// The parser takes some 100 KiB of stack for each level of nesting in a build without optimizations.
+const PARSER_STACK_BYTES: usize = 64 << 20;
 
 /// The longest list that an expression with a macro is given. Data that holds a longer one fails to evaluate.
 const LIST_ITEMS_MAX: usize = 1000;
@@ -35,6 +42,9 @@ pub enum ExpressionError {
     /// It is not CEL.
     #[error("is not a CEL expression: {0}")]
     Syntax(String),
+    /// It would take too much stack.
+    #[error("is nested more than {NESTING_MAX} deep")]
+    TooDeep,
     /// It would cost too much.
     #[error("has more than one macro (all, exists, exists_one, filter, map)")]
     TooManyMacros,
@@ -52,17 +62,18 @@ impl Expression {
         if source.len() > EXPRESSION_BYTES_MAX {
             return Err(ExpressionError::TooLong);
         }
-        let program = Program::compile(source).map_err(|errors| {
-            let first = errors.errors.first().map(|error| error.msg.clone()).unwrap_or_default();
-            ExpressionError::Syntax(first)
-        })?;
+        if bracket_depth(source) > NESTING_MAX || source.matches('?').count() > NESTING_MAX {
+            return Err(ExpressionError::TooDeep);
+        }
+        let program = parse(source.to_owned())?;
+        if depth(program.expression()) > NESTING_MAX {
+            return Err(ExpressionError::TooDeep);
+        }
         let macros = count_macros(program.expression());
         if macros > 1 {
             return Err(ExpressionError::TooManyMacros);
         }
-        let references = program.references();
-        let unknown = references.variables().into_iter().find(|name| !variables.contains(name));
-        if let Some(unknown) = unknown {
+        if let Some(unknown) = unknown_variable(program.expression(), variables) {
             return Err(ExpressionError::UnknownVariable(unknown.to_owned(), variables.join(", ")));
         }
         Ok(Self { program, has_macro: macros > 0, reads_metadata: source.contains("metadata") })
@@ -124,29 +135,74 @@ fn has_long_list(value: &Value) -> bool {
     }
 }
 
-/// How many macros an expression has. Those the parser expands become comprehensions.
-fn count_macros(expression: &IdedExpr) -> usize {
-    let all = |expressions: &[IdedExpr]| expressions.iter().map(count_macros).sum::<usize>();
-    let entries = |entries: &[cel::common::ast::IdedEntryExpr]| {
-        let of_entry = |entry: &EntryExpr| match entry {
-            EntryExpr::StructField(field) => count_macros(&field.value),
-            EntryExpr::MapEntry(entry) => count_macros(&entry.key) + count_macros(&entry.value),
-        };
-        entries.iter().map(|entry| of_entry(&entry.expr)).sum::<usize>()
-    };
-    match &expression.expr {
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => 0,
-        Expr::Call(call) => call.target.as_deref().map_or(0, count_macros) + all(&call.args),
-        Expr::List(list) => all(&list.elements),
-        Expr::Map(map) => entries(&map.entries),
-        Expr::Struct(message) => entries(&message.entries),
-        Expr::Select(select) => count_macros(&select.operand),
-        Expr::Comprehension(inner) => {
-            let parts =
-                [&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result];
-            1 + parts.into_iter().map(count_macros).sum::<usize>()
+/// Parses on a stack that is large enough for any text of the allowed length, and apart, for the parser panics on some.
+fn parse(source: String) -> Result<Program, ExpressionError> {
+    let parsing =
+        thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn(move || Program::compile(&source));
+    let parsed = parsing.map_err(|error| ExpressionError::Syntax(error.to_string()))?.join();
+    parsed.map_err(|_| ExpressionError::Syntax("the parser gave up on it".to_owned()))?.map_err(|errors| {
+        let first = errors.errors.first().map(|error| error.msg.clone()).unwrap_or_default();
+        ExpressionError::Syntax(first)
+    })
+}
+
+fn bracket_depth(source: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// The parts of an expression, one level down.
+fn parts(expression: &IdedExpr) -> Vec<&IdedExpr> {
+    fn of_entry(entry: &IdedEntryExpr) -> Vec<&IdedExpr> {
+        match &entry.expr {
+            EntryExpr::StructField(field) => vec![&field.value],
+            EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
         }
     }
+    match &expression.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(of_entry).collect(),
+        Expr::Struct(message) => message.entries.iter().flat_map(of_entry).collect(),
+        Expr::Select(select) => vec![&select.operand],
+        Expr::Comprehension(inner) => {
+            vec![&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result]
+        }
+    }
+}
+
+fn depth(expression: &IdedExpr) -> usize {
+    1 + parts(expression).into_iter().map(depth).max().unwrap_or(0)
+}
+
+/// How many macros an expression has. The parser makes each a comprehension.
+fn count_macros(expression: &IdedExpr) -> usize {
+    let is_macro = matches!(expression.expr, Expr::Comprehension(_));
+    usize::from(is_macro) + parts(expression).into_iter().map(count_macros).sum::<usize>()
+}
+
+/// A variable that an expression reads and that neither is given to it nor bound by its macro.
+fn unknown_variable<'e>(expression: &'e IdedExpr, known: &[&str]) -> Option<&'e str> {
+    match &expression.expr {
+        Expr::Ident(name) if !known.contains(&name.as_str()) => return Some(name),
+        Expr::Comprehension(inner) => {
+            let bound = [Some(&inner.iter_var), inner.iter_var2.as_ref(), Some(&inner.accu_var)];
+            let bound = bound.into_iter().flatten().map(String::as_str);
+            let known: Vec<&str> = known.iter().copied().chain(bound).collect();
+            return parts(expression).into_iter().find_map(|part| unknown_variable(part, &known));
+        }
+        _ => {}
+    }
+    parts(expression).into_iter().find_map(|part| unknown_variable(part, known))
 }
 
 #[cfg(test)]
@@ -156,7 +212,8 @@ mod tests {
     #[track_caller]
     fn check(source: &str, expected: Result<bool, &str>) {
         let job = map([("team", Some(Value::from("red"))), ("priority", Some(Value::Int(3)))]);
-        let outcome = Expression::compile(source, &["job"]).map(|compiled| compiled.is_true(vec![("job", job)]));
+        let outcome =
+            Expression::compile(source, &["job"]).map(|compiled| compiled.is_true(vec![("job", job)]));
         match (outcome, expected) {
             (Ok(is_true), Ok(expected)) => assert_eq!(is_true, expected, "{source}"),
             (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{source}: {error}"),
@@ -184,8 +241,14 @@ mod tests {
         check(&format!("job.team == '{}'", "x".repeat(EXPRESSION_BYTES_MAX)), Err("longer than 1024"));
         check("[1].all(n, [2].all(m, m > n))", Err("more than one macro"));
         check("[1].all(n, n > 0) || [2].all(m, m > 0)", Err("more than one macro"));
-        check(&"(".repeat(1000), Err("is not a CEL expression"));
-        check(&format!("{}1{}", "[".repeat(500), "]".repeat(500)), Err("is not a CEL expression"));
+        check(&"(".repeat(1000), Err("nested more than 32 deep"));
+        check(&format!("{}1{}", "[".repeat(500), "]".repeat(500)), Err("nested more than 32 deep"));
+        check(&format!("{}1", "true?1:".repeat(140)), Err("nested more than 32 deep"));
+        check(&format!("{}1 > 0", "1+".repeat(500)), Err("nested more than 32 deep"));
+        check(&format!("job{}", ".b".repeat(500)), Err("nested more than 32 deep"));
+        check(&format!("{}job.closed", "!".repeat(1000)), Ok(false));
+        check(&format!("{}job.team == 'red'{}", "(".repeat(30), ")".repeat(30)), Ok(true));
+        check(&format!("{}1 > 0", "1+".repeat(28)), Ok(true));
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Filter {
 
     fn matches(&self, job_id: &str, job: &JobSummary, subject: Subject<'_>) -> bool {
         let wanted = &self.wanted;
-        let one_of = |values: &[String], value: &str| values.is_empty() || values.iter().any(|one| one == value);
+        let one_of =
+            |values: &[String], value: &str| values.is_empty() || values.iter().any(|one| one == value);
         let made = job.create_time.as_ref();
         let from = wanted.create_time_from.as_ref();
         let before = wanted.create_time_before.as_ref();
@@ -82,7 +83,10 @@ impl Filter {
             && (wanted.assignees.is_empty() || job.assignees.iter().any(|one| wanted.assignees.contains(one)))
             && (from.is_none() || compare_times(made, from).is_ge())
             && (before.is_none() || compare_times(made, before).is_lt())
-            && self.expression.as_ref().is_none_or(|expression| expression.is_true(variables(expression, job_id, job, subject)))
+            && self
+                .expression
+                .as_ref()
+                .is_none_or(|expression| expression.is_true(variables(expression, job_id, job, subject)))
     }
 }
 

@@ -126,7 +126,11 @@ impl JobField {
 impl CreateJob {
     /// # Errors
     /// A job has or had one of the ids; the workflow is not published.
-    pub fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<CreateJobResponse>, Rejection> {
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<CreateJobResponse>, Rejection> {
         match existing {
             Existing::Nothing => {}
             Existing::Deleted { job_id } => return Err(Rejection::JobIdRetired { job_id }),
@@ -156,7 +160,11 @@ impl CreateJob {
 impl UpdateJob {
     /// # Errors
     /// No such job; it is closed, or has moved on.
-    pub fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<UpdateJobResponse>, Rejection> {
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<UpdateJobResponse>, Rejection> {
         let state = existing.into_job()?;
         check_etag(&state, self.etag.as_deref())?;
         if state.job.closed {
@@ -178,7 +186,11 @@ impl UpdateJob {
 impl AbortJob {
     /// # Errors
     /// No such job; it is completed, or has moved on.
-    pub fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<AbortJobResponse>, Rejection> {
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<AbortJobResponse>, Rejection> {
         let state = existing.into_job()?;
         check_etag(&state, self.etag.as_deref())?;
         let mut draft = match state.job.status() {
@@ -209,7 +221,11 @@ impl AbortJob {
 impl CloseJob {
     /// # Errors
     /// No such job; steps of it are running, or it has moved on.
-    pub fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<CloseJobResponse>, Rejection> {
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<CloseJobResponse>, Rejection> {
         let state = existing.into_job()?;
         check_etag(&state, self.etag.as_deref())?;
         let running = steps::running(&state);
@@ -234,7 +250,11 @@ impl CloseJob {
 impl DeleteJob {
     /// # Errors
     /// No such job; it has moved on.
-    pub fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<DeleteJobResponse>, Rejection> {
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<DeleteJobResponse>, Rejection> {
         let state = existing.into_job()?;
         check_etag(&state, self.etag.as_deref())?;
         let job = state.job.clone();

@@ -15,13 +15,14 @@ use std::{
 use prost_types::{Struct, Timestamp, Value, value::Kind};
 
 use super::{
-    Context, Decision, Existing, JobState, Rejection, canonical, decision::Draft, job, steps, time::compare_times,
+    Context, Decision, Existing, JobState, Rejection, canonical, decision::Draft, job, steps,
+    time::compare_times,
 };
 use crate::proto::{
     storage::v1::{SyncHeader, SyncRecord, SyncTerminal},
     v1::{
-        BasicSyncResponse, Job, JobEventType, JobStatus, LostField, Step, StepEntry, StepJoin, StepKind, StepReport,
-        StepStatus, SyncMetadata, SyncOutcome, WorkflowReference,
+        BasicSyncResponse, Job, JobEventType, JobStatus, LostField, Step, StepEntry, StepJoin, StepKind,
+        StepReport, StepStatus, SyncMetadata, SyncOutcome, WorkflowReference,
     },
 };
 
@@ -68,7 +69,11 @@ impl Sync {
     ///
     /// # Errors
     /// The job was deleted, follows another workflow, or would have too many reports.
-    pub fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<BasicSyncResponse>, Rejection> {
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<BasicSyncResponse>, Rejection> {
         match existing {
             Existing::Deleted { job_id } => Err(Rejection::JobDeleted { job_id }),
             Existing::Nothing => {
@@ -96,7 +101,11 @@ impl Sync {
         }
     }
 
-    fn merge(&self, mut draft: Draft<'_>, context: &Context) -> Result<Decision<BasicSyncResponse>, Rejection> {
+    fn merge(
+        &self,
+        mut draft: Draft<'_>,
+        context: &Context,
+    ) -> Result<Decision<BasicSyncResponse>, Rejection> {
         let before = draft.state.clone();
         let is_new = before.job.revision == 0;
         let registers = before.sync.clone().unwrap_or_default();
@@ -154,7 +163,8 @@ impl Sync {
             })
             .map(|(_, told)| self.report(told, before, context))
             .collect();
-        let added = news.iter().filter(|report| !before.reports.contains_key(report.unique_step_id())).count();
+        let added =
+            news.iter().filter(|report| !before.reports.contains_key(report.unique_step_id())).count();
         let maximum = context.limits.reports_per_job;
         if (before.reports.len() + added) as u64 > maximum {
             return Err(Rejection::LimitExceeded { limit: "reports_per_job", maximum });
@@ -172,7 +182,9 @@ impl Sync {
             undone: told.undone,
             late: before.job.closed,
             overrode_hold: held.is_some_and(|step| !step.hold_ids.is_empty()),
-            workflow_version_id: version.clone().filter(|_| job_version.is_some_and(|of_job| of_job != version)),
+            workflow_version_id: version
+                .clone()
+                .filter(|_| job_version.is_some_and(|of_job| of_job != version)),
             record_time: Some(context.now),
         }
     }
@@ -181,9 +193,8 @@ impl Sync {
     fn join(&self, registers: &SyncRecord) -> SyncRecord {
         let mut merged = registers.clone();
         let standing = registers.header.as_ref().map(|header| (header, registers.header_status));
-        let header_wins = standing.is_none_or(|standing| {
-            compare_headers((&self.header, self.status as i32), standing).is_gt()
-        });
+        let header_wins = standing
+            .is_none_or(|standing| compare_headers((&self.header, self.status as i32), standing).is_gt());
         if header_wins {
             merged.header = Some(self.header.clone());
             merged.header_status = self.status.into();
@@ -191,10 +202,8 @@ impl Sync {
         if is_terminal(self.status) {
             let updated = metadata(&self.header).updated;
             let told = SyncTerminal { status: self.status.into(), updated };
-            let smaller = registers
-                .terminal
-                .as_ref()
-                .is_none_or(|standing| compare_terminals(&told, standing).is_lt());
+            let smaller =
+                registers.terminal.as_ref().is_none_or(|standing| compare_terminals(&told, standing).is_lt());
             if smaller {
                 merged.terminal = Some(told);
             }
@@ -203,7 +212,13 @@ impl Sync {
     }
 
     /// The job's head after the sync, less what a terminal status does.
-    fn head(&self, before: &JobState, merged: &SyncRecord, news: &[StepReport], touched: &TouchedSteps) -> Job {
+    fn head(
+        &self,
+        before: &JobState,
+        merged: &SyncRecord,
+        news: &[StepReport],
+        touched: &TouchedSteps,
+    ) -> Job {
         let mut job = before.job.clone();
         let header = merged.header.as_ref().expect("a merged sync has a header");
         let header_changed = before.sync.as_ref().is_none_or(|sync| sync.header != merged.header);
@@ -219,8 +234,7 @@ impl Sync {
             .values()
             .filter(|step| !touched.contains_key(&step.step_id))
             .chain(touched.values().flatten());
-        job.current_step_ids =
-            steps::current_step_ids(metadata(header).current_step.as_deref(), steps);
+        job.current_step_ids = steps::current_step_ids(metadata(header).current_step.as_deref(), steps);
         job
     }
 
@@ -297,7 +311,13 @@ fn touched_steps(before: &JobState, news: &[StepReport], now: Timestamp) -> Touc
 }
 
 /// A step as its reports have it: described by the greatest of them, FINISHED if one of them stands and is not undone.
-fn step_of_reports(before: Option<&Step>, job_id: &str, step_id: &str, reports: &[&StepReport], now: Timestamp) -> Step {
+fn step_of_reports(
+    before: Option<&Step>,
+    job_id: &str,
+    step_id: &str,
+    reports: &[&StepReport],
+    now: Timestamp,
+) -> Step {
     let described_by = reports
         .iter()
         .max_by(|left, right| {

@@ -14,7 +14,9 @@ impl Step {
             | StepStatus::Paused
             | StepStatus::Cancelled
             | StepStatus::Error => true,
-            StepStatus::Unspecified | StepStatus::Pending | StepStatus::Finished | StepStatus::Skipped => false,
+            StepStatus::Unspecified | StepStatus::Pending | StepStatus::Finished | StepStatus::Skipped => {
+                false
+            }
         }
     }
 
@@ -75,4 +77,3 @@ pub(super) fn cancel_running(draft: &mut super::decision::Draft<'_>) {
         });
     }
 }
-

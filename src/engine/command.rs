@@ -3,7 +3,9 @@
 use prost::Message;
 
 use crate::{
-    domain::{AbortJob, CloseJob, Context, CreateJob, Decision, DeleteJob, Existing, Rejection, Sync, UpdateJob},
+    domain::{
+        AbortJob, CloseJob, Context, CreateJob, Decision, DeleteJob, Existing, Rejection, Sync, UpdateJob,
+    },
     proto::v1::{
         AbortJobResponse, Actor, BasicSyncResponse, CloseJobResponse, CreateJobResponse, DeleteJobResponse,
         UpdateJobResponse,

@@ -122,7 +122,9 @@ impl Engine {
         } else {
             for job_id in filter.job_ids() {
                 let target = super::Target::Job(job_id);
-                places.extend(self.job(org, target, &Views::default()).await?.map(|parts| IndexPlace::of(&parts.job)));
+                places.extend(
+                    self.job(org, target, &Views::default()).await?.map(|parts| IndexPlace::of(&parts.job)),
+                );
             }
             let is_after = |place: &IndexPlace| match &page.after {
                 None => true,
@@ -160,7 +162,9 @@ impl Engine {
             }
         }
         let (org, runs, page) = (org.to_owned(), runs.to_vec(), page.clone());
-        Ok(self.at_rest(partition, async move |records| read_runs(&records, &org, &runs, &page).await).await??)
+        Ok(self
+            .at_rest(partition, async move |records| read_runs(&records, &org, &runs, &page).await)
+            .await??)
     }
 
     /// The job at a place, if it matches now.
@@ -211,7 +215,8 @@ fn status_runs(wanted: &JobFilter) -> Vec<Index> {
         JobStatus::Completed,
         JobStatus::Aborted,
     ];
-    let is_wanted = |status: &JobStatus| wanted.statuses.is_empty() || wanted.statuses.contains(&(*status).into());
+    let is_wanted =
+        |status: &JobStatus| wanted.statuses.is_empty() || wanted.statuses.contains(&(*status).into());
     let closed: &[bool] = match wanted.closed {
         None => &[false, true],
         Some(false) => &[false],
@@ -232,5 +237,7 @@ fn is_served_by_index(filter: &Filter) -> bool {
         !wanted.teams.is_empty(),
         !wanted.workflow_ids.is_empty(),
     ];
-    filter.job_ids().is_empty() && !filter.has_expression() && fields.iter().filter(|&&is_set| is_set).count() <= 1
+    filter.job_ids().is_empty()
+        && !filter.has_expression()
+        && fields.iter().filter(|&&is_set| is_set).count() <= 1
 }

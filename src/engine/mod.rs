@@ -58,6 +58,8 @@ pub struct Options {
     pub tail_bytes: usize,
     /// How long answered requests are remembered.
     pub request_window: Duration,
+    /// How many answered requests are remembered.
+    pub requests_max: u64,
     /// How long the log is kept for watchers.
     pub log_age_max: Duration,
     /// How many events of the log are kept for watchers.
@@ -71,6 +73,7 @@ impl Default for Options {
             commands_waiting_max: 4096,
             tail_bytes: 32 << 20,
             request_window: Duration::from_secs(24 * 3600),
+            requests_max: 10_000_000,
             log_age_max: Duration::from_secs(30 * 24 * 3600),
             log_events_max: 10_000_000,
         }
@@ -134,7 +137,7 @@ impl Engine {
         for partition in (0..store.partitions()).map(Partition) {
             let head = *store.head(partition).borrow();
             let now = environment.now();
-            let requests = Requests::load(store.as_ref(), partition, &now, options.request_window).await?;
+            let requests = Requests::load(store.as_ref(), partition, &now, &options).await?;
             let tail = Arc::new(Tail::new(partition, head, options.tail_bytes));
             let (inbox, waiting) = mpsc::channel(options.commands_waiting_max);
             let writer = Writer {
@@ -154,8 +157,9 @@ impl Engine {
             inboxes.push(inbox);
             tails.push(tail);
         }
-        let engine =
-            Self { shared: Arc::new(Shared { store, environment, options, inboxes, tails, failure, stop, tasks }) };
+        let engine = Self {
+            shared: Arc::new(Shared { store, environment, options, inboxes, tails, failure, stop, tasks }),
+        };
         engine.shared.tasks.spawn(retention::run(engine.clone()));
         Ok(engine)
     }

@@ -4,12 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{
-    Engine, Error,
-    command::Target,
-    logged::Logged,
-    writer::Rest,
-};
+use super::{Engine, Error, command::Target, logged::Logged, writer::Rest};
 use crate::{
     proto::v1::{Hold, Job, JobDetails, Step, StepReport},
     store::{self, JobKey, Partition, Records, Sequence},

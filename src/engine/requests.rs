@@ -10,15 +10,8 @@ use std::{
 
 use prost_types::Timestamp;
 
-use super::{
-    ids::digest,
-    logged::decode_entry,
-    seek::first_at,
-};
+use super::{Options, ids::digest, logged::decode_entry, seek::first_at};
 use crate::store::{self, Partition, Sequence, Store};
-
-/// How many answered requests are remembered at most.
-const REQUESTS_MAX: usize = 10_000_000;
 
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -36,6 +29,7 @@ pub(super) struct Answered {
 
 pub(super) struct Requests {
     window: Duration,
+    max: u64,
     answered: HashMap<RequestKey, Answered>,
     /// By time of answering, which is the order of the log.
     order: VecDeque<(i64, RequestKey)>,
@@ -51,9 +45,14 @@ impl Requests {
         store: &dyn Store,
         partition: Partition,
         now: &Timestamp,
-        window: Duration,
+        options: &Options,
     ) -> store::Result<Self> {
-        let mut requests = Self { window, answered: HashMap::new(), order: VecDeque::new() };
+        let mut requests = Self {
+            window: options.request_window,
+            max: options.requests_max,
+            answered: HashMap::new(),
+            order: VecDeque::new(),
+        };
         let oldest = now.seconds.saturating_sub(requests.window_seconds());
         let mut after = first_at(store, partition, oldest).await?;
         loop {
@@ -80,7 +79,7 @@ impl Requests {
         self.order.push_back((now.seconds, key));
         let oldest = now.seconds.saturating_sub(self.window_seconds());
         while let Some((time, key)) = self.order.front() {
-            if *time >= oldest && self.order.len() <= REQUESTS_MAX {
+            if *time >= oldest && self.order.len() as u64 <= self.max {
                 break;
             }
             self.answered.remove(key);

@@ -17,7 +17,10 @@ pub(super) async fn run(engine: Engine) {
             () = tokio::time::sleep(INTERVAL) => {}
         }
         if let Err(error) = engine.forget_old().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the old end of the log was not forgotten");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the old end of the log was not forgotten"
+            );
         }
     }
 }

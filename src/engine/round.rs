@@ -53,14 +53,31 @@ impl<'w> Round<'w> {
         let records = Records::new(Arc::clone(store), partition);
         let first = head.next();
         let (entries, logged) = (Vec::new(), Vec::new());
-        Self { store, partition, environment, limits, requests, records, now, first, head, entries, logged, bytes: 0 }
+        Self {
+            store,
+            partition,
+            environment,
+            limits,
+            requests,
+            records,
+            now,
+            first,
+            head,
+            entries,
+            logged,
+            bytes: 0,
+        }
     }
 
     /// Decides a command, and adds what it does to the batch.
     ///
     /// # Errors
     /// A refusal, or a fault of the store while reading; nothing was added.
-    pub(super) async fn execute<C: Command>(&mut self, origin: &Origin, command: &C) -> Result<C::Reply, Error> {
+    pub(super) async fn execute<C: Command>(
+        &mut self,
+        origin: &Origin,
+        command: &C,
+    ) -> Result<C::Reply, Error> {
         let stamp = origin.request.as_ref().filter(|_| !origin.validate_only);
         let stamp = stamp.map(|stamp| (stamp, request_key(&origin.org, &origin.actor.id, &stamp.id)));
         if let Some((stamp, key)) = &stamp

@@ -7,7 +7,11 @@ use crate::store::{self, Partition, Sequence, Store};
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn first_at(store: &dyn Store, partition: Partition, seconds: i64) -> store::Result<Sequence> {
+pub(super) async fn first_at(
+    store: &dyn Store,
+    partition: Partition,
+    seconds: i64,
+) -> store::Result<Sequence> {
     let mut low = Sequence(store.oldest(partition).0 - 1);
     let mut high = *store.head(partition).borrow();
     while low < high {

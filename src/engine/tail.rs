@@ -20,6 +20,9 @@ use crate::store::{JobKey, Partition, Sequence};
 /// Entries given out in one read, so that nobody holds the lock for long.
 const ENTRIES_PER_READ: usize = 256;
 
+/// About how much is given out in one read, so that a follower that stalls holds little.
+const BYTES_PER_READ: usize = 1 << 20;
+
 /// The shared tail of one partition.
 pub(super) struct Tail {
     partition: Partition,
@@ -126,12 +129,23 @@ impl Tail {
             return TailRead::Behind;
         }
         let first = recent.entries.partition_point(|entry| entry.sequence <= place);
-        let entries = recent.entries.iter().skip(first).take(ENTRIES_PER_READ).cloned();
-        TailRead::Entries(entries.collect())
+        let mut bytes = 0;
+        let fits = |entry: &&Arc<Logged>| {
+            let is_first = bytes == 0;
+            bytes += entry.weight_bytes();
+            is_first || bytes <= BYTES_PER_READ
+        };
+        let entries = recent.entries.range(first..).take(ENTRIES_PER_READ).take_while(fits);
+        TailRead::Entries(entries.cloned().collect())
     }
 
     /// Has a bell rung for what happens to some jobs of an organization, or to all. Register first, then take up a place.
-    pub(super) fn subscribe(self: &Arc<Self>, org: &str, job_ids: Vec<String>, bell: &Arc<Bell>) -> Subscription {
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        org: &str,
+        job_ids: Vec<String>,
+        bell: &Arc<Bell>,
+    ) -> Subscription {
         let mut bells = self.bells();
         let id = bells.next_id;
         bells.next_id += 1;
@@ -181,7 +195,11 @@ impl Bell {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        fn remove<K: std::hash::Hash + Eq>(bells: &mut HashMap<K, HashMap<u64, Arc<Bell>>>, key: &K, id: u64) {
+        fn remove<K: std::hash::Hash + Eq>(
+            bells: &mut HashMap<K, HashMap<u64, Arc<Bell>>>,
+            key: &K,
+            id: u64,
+        ) {
             if let Some(others) = bells.get_mut(key) {
                 others.remove(&id);
                 if others.is_empty() {

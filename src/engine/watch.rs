@@ -18,11 +18,11 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
+use prost_types::Timestamp;
 
 use super::{
-    Engine, Error,
-    ids,
-    logged::{Logged, LoggedEvent},
+    Engine, Error, ids,
+    logged::{Logged, LoggedEvent, decode_entry},
     read::Views,
     tail::{Bell, Subscription, TailRead},
 };
@@ -109,6 +109,8 @@ pub struct Watch {
     position: Position,
     /// What the last chunk of each partition's snapshot told already.
     told: Vec<Told>,
+    /// The partition to be read first, so that a busy one does not keep the others waiting.
+    turn: u16,
     bell: Arc<Bell>,
     _subscriptions: Vec<Subscription>,
 }
@@ -141,7 +143,9 @@ impl Engine {
             }
             Start::At(position) => {
                 let is_known = |(place, head): (&Sequence, &Sequence)| place <= head;
-                if position.sequences.len() != heads.len() || !position.sequences.iter().zip(&heads).all(is_known) {
+                if position.sequences.len() != heads.len()
+                    || !position.sequences.iter().zip(&heads).all(is_known)
+                {
                     return Err(WatchError::Unknown);
                 }
                 for (partition, place) in self.partitions().zip(&position.sequences) {
@@ -153,8 +157,35 @@ impl Engine {
                 position
             }
         };
+        if position
+            .snapshot
+            .as_ref()
+            .is_some_and(|snapshot| usize::from(snapshot.partition) >= position.sequences.len())
+        {
+            return Err(WatchError::Unknown);
+        }
         let told = self.partitions().map(|_| Told::default()).collect();
-        Ok(Watch { engine: self.clone(), scope, position, told, bell, _subscriptions: subscriptions })
+        Ok(Watch {
+            engine: self.clone(),
+            scope,
+            position,
+            told,
+            turn: 0,
+            bell,
+            _subscriptions: subscriptions,
+        })
+    }
+}
+
+impl Engine {
+    /// The time of the oldest entry that is kept.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn oldest_time(&self, partition: Partition) -> Result<Option<Timestamp>, Error> {
+        let oldest = self.shared.store.oldest(partition);
+        let found = self.shared.store.log(partition, Sequence(oldest.0 - 1), 1).await?;
+        Ok(found.first().map(decode_entry).transpose()?.and_then(|entry| entry.time))
     }
 }
 
@@ -190,21 +221,24 @@ impl Watch {
         &self.position
     }
 
-    /// The next delivery, if there is one now.
+    /// The next delivery, if there is one now. Dropping the future loses nothing.
     ///
     /// # Errors
     /// The log was trimmed past the watch, or the store failed.
     pub async fn next(&mut self) -> Result<Option<Delivery>, WatchError> {
         loop {
-            let mut delivered = Vec::new();
             let mut is_caught_up = true;
-            for partition in self.engine.partitions() {
+            let partitions = self.engine.shared.store.partitions();
+            for turn in 0..partitions {
+                let partition = Partition((self.turn + turn) % partitions);
                 if self.has_begun(partition) {
-                    is_caught_up &= self.follow(partition, &mut delivered).await?;
+                    let (delivered, is_all) = self.follow(partition).await?;
+                    if !delivered.is_empty() {
+                        self.turn = (partition.0 + 1) % partitions;
+                        return Ok(Some(Delivery::Events(delivered)));
+                    }
+                    is_caught_up &= is_all;
                 }
-            }
-            if !delivered.is_empty() {
-                return Ok(Some(Delivery::Events(delivered)));
             }
             if self.is_chunk_due() {
                 if let Some(delivery) = self.chunk().await? {
@@ -242,21 +276,24 @@ impl Watch {
         }
     }
 
-    /// Reads a stretch of a partition's log. Returns whether that was all of it.
-    async fn follow(&mut self, partition: Partition, delivered: &mut Vec<Delivered>) -> Result<bool, WatchError> {
+    /// Reads a stretch of a partition's log. Returns what of it is for this watch, and whether there was none left.
+    async fn follow(&mut self, partition: Partition) -> Result<(Vec<Delivered>, bool), WatchError> {
+        let mut delivered = Vec::new();
         let place = *self.place(partition);
         match self.engine.tail(partition).after(place) {
-            TailRead::CaughtUp => return Ok(true),
+            TailRead::CaughtUp => return Ok((delivered, true)),
             TailRead::Entries(entries) => {
-                entries.iter().for_each(|entry| self.pass(partition, entry, delivered));
+                entries.iter().for_each(|entry| self.pass(partition, entry, &mut delivered));
             }
             TailRead::Behind => match self.engine.shared.store.log(partition, place, READ_BYTES).await {
                 Ok(records) => {
                     for record in &records {
-                        self.pass(partition, &Logged::decode(record)?, delivered);
+                        self.pass(partition, &Logged::decode(record)?, &mut delivered);
                     }
                 }
-                Err(store::Error::Trimmed { oldest }) => return Err(WatchError::Expired { partition, oldest }),
+                Err(store::Error::Trimmed { oldest }) => {
+                    return Err(WatchError::Expired { partition, oldest });
+                }
                 Err(error) => return Err(error.into()),
             },
         }
@@ -264,7 +301,7 @@ impl Watch {
         if self.position.sequences[usize::from(partition.0)] >= told.until {
             told.revisions.clear();
         }
-        Ok(false)
+        Ok((delivered, false))
     }
 
     /// Passes one command of the log, and delivers of it what matches.
@@ -276,7 +313,8 @@ impl Watch {
         let told = self.told[usize::from(partition.0)].revisions.get(&entry.job.job_id).copied().unwrap_or(0);
         let matches = |event: &&LoggedEvent| {
             event.event.revision > told
-                && (self.scope.event_types.is_empty() || self.scope.event_types.contains(&event.event.r#type()))
+                && (self.scope.event_types.is_empty()
+                    || self.scope.event_types.contains(&event.event.r#type()))
                 && self.scope.filter.matches_event(&event.event)
         };
         let events: Vec<_> = entry.events.iter().filter(matches).cloned().collect();
@@ -317,7 +355,9 @@ impl Watch {
         let mut revisions = HashMap::new();
         for job_id in job_ids {
             let key = JobKey { org: self.scope.org.clone(), job_id };
-            let Some(parts) = self.engine.job_by_key(partition, &key, &self.scope.views).await? else { continue };
+            let Some(parts) = self.engine.job_by_key(partition, &key, &self.scope.views).await? else {
+                continue;
+            };
             revisions.insert(key.job_id, parts.job.revision);
             if self.scope.filter.matches_job(&parts.job) {
                 jobs.push(Bytes::from(JobDetails::from(parts).encode_to_vec()));

@@ -88,7 +88,10 @@ impl Writer {
     }
 
     /// Performs some of the work, as much as fits in a commit, and answers it.
-    async fn round(&mut self, work: &mut impl Iterator<Item = Box<dyn Work>>) -> Result<(), crate::store::Error> {
+    async fn round(
+        &mut self,
+        work: &mut impl Iterator<Item = Box<dyn Work>>,
+    ) -> Result<(), crate::store::Error> {
         let clock = self.environment.now();
         if compare_times(Some(&clock), Some(&self.last)).is_gt() {
             self.last = clock;

@@ -46,11 +46,7 @@ impl MemoryStore {
             oldest: Sequence(1),
             failure: None,
         };
-        Self {
-            id: StoreId(Uuid::now_v7()),
-            state: RwLock::new(state),
-            head: watch::Sender::new(Sequence(0)),
-        }
+        Self { id: StoreId(Uuid::now_v7()), state: RwLock::new(state), head: watch::Sender::new(Sequence(0)) }
     }
 
     /// No change of the state can panic half-way, so that a poisoned lock holds a whole state.
@@ -159,12 +155,7 @@ impl Store for MemoryStore {
         self.read().oldest
     }
 
-    async fn log(
-        &self,
-        _partition: Partition,
-        after: Sequence,
-        bytes_max: usize,
-    ) -> Result<Vec<LogRecord>> {
+    async fn log(&self, _partition: Partition, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
         let state = self.read();
         let oldest = state.oldest;
         if after.next() < oldest {

@@ -6,14 +6,14 @@
 //!
 //! This module must not decide anything about a job, and must not know who asks.
 
-
-
-
+mod barrier;
+#[cfg(test)]
+mod conformance;
 mod keys;
 mod log;
 mod memory;
 mod records;
-
+mod sled;
 
 use std::{fmt, sync::Arc};
 
@@ -25,7 +25,7 @@ use uuid::Uuid;
 pub use self::{
     memory::MemoryStore,
     records::{Index, IndexPage, IndexPlace, JobKey, Records},
-
+    sled::{OpenError, SledOptions, SledStore},
 };
 
 /// Names a store. A new store gets a new one, also a restored copy, so that a position in the old one is not taken for a
@@ -150,8 +150,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// The log's entries after a place, in order: at least one if there is one, and no more than about `bytes_max`.
     /// [`Error::Trimmed`] where `after` lies before `oldest - 1`.
-    async fn log(&self, partition: Partition, after: Sequence, bytes_max: usize)
-    -> Result<Vec<LogRecord>>;
+    async fn log(&self, partition: Partition, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>>;
 
     /// The log's entries of one job after a place, in order: at least one if there is one, and no more than about
     /// `bytes_max`. Trimming the log leaves them, until it passes one that `deletes_job`.

@@ -168,7 +168,14 @@ impl Records {
     }
 
     /// Writes what a decision changes: the records its events carry, what the merge keeps, and the indexes.
-    pub fn apply(&mut self, org: &str, before: Option<&Job>, after: &JobState, events: &[JobEvent], sync: Option<&SyncRecord>) {
+    pub fn apply(
+        &mut self,
+        org: &str,
+        before: Option<&Job>,
+        after: &JobState,
+        events: &[JobEvent],
+        sync: Option<&SyncRecord>,
+    ) {
         let job = JobKey { org: org.to_owned(), job_id: after.job.job_id.clone() };
         if events.last().is_some_and(|event| event.r#type() == JobEventType::JobDeleted) {
             return self.bury(&job, before, after);

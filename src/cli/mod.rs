@@ -1,0 +1,144 @@
+//! The command line: what can be typed, and what it means. It does nothing itself.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Sources};
+
+const EXAMPLES: &str = "\
+Examples:
+  holdpoint serve
+  holdpoint serve --listen 127.0.0.1:0 --store memory
+  holdpoint serve --config holdpoint.toml --set limits.watches=100
+  HOLDPOINT_LIMITS__WATCHES=100 holdpoint serve --log-format json
+  holdpoint serve --print-config > holdpoint.toml";
+
+/// One true record of a job, kept over gRPC, and watched live.
+#[derive(Debug, Parser)]
+#[command(name = "holdpoint", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until told to stop: the first SIGTERM or SIGINT lets open calls finish, the second does not wait.
+    #[command(after_help = EXAMPLES)]
+    Serve(ServeArguments),
+}
+
+/// The flags of `serve`. Each stands over the environment (`HOLDPOINT_LISTEN`, `HOLDPOINT_LOG__FORMAT`), that over the
+/// file, that over the defaults.
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// A TOML file to read the configuration from.
+    #[arg(long, value_name = "FILE", env = config::FILE_VARIABLE)]
+    config: Option<PathBuf>,
+    /// Where to listen; port 0 takes any free one [default: 127.0.0.1:7070].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where the store keeps its files [default: holdpoint-data].
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// Where jobs are kept; memory keeps nothing, and is for trying things out [default: sled].
+    #[arg(long, value_parser = ["sled", "memory"])]
+    store: Option<String>,
+    /// How a line of the log is written [default: text].
+    #[arg(long, value_parser = ["text", "json"])]
+    log_format: Option<String>,
+    /// What is logged, such as `info,holdpoint=debug`; `RUST_LOG` stands over it [default: info].
+    #[arg(long, value_name = "DIRECTIVES")]
+    log_filter: Option<String>,
+    /// How long open calls may take to finish once told to stop [default: 10].
+    #[arg(long, value_name = "SECONDS")]
+    drain_seconds: Option<u64>,
+    /// Any key of the configuration, such as `limits.watches=100`; may be given again.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// Print the configuration that these flags, the environment and the file make, and do not serve.
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl ServeArguments {
+    /// Whether the configuration is to be printed, and nothing served.
+    #[must_use]
+    pub fn print_config(&self) -> bool {
+        self.print_config
+    }
+
+    /// Where the configuration is read from.
+    #[must_use]
+    pub fn sources(&self, environment: Vec<(String, String)>) -> Sources {
+        let named = [
+            ("listen", self.listen.clone()),
+            ("data_dir", self.data_dir.clone()),
+            ("store.kind", self.store.clone()),
+            ("log.format", self.log_format.clone()),
+            ("log.filter", self.log_filter.clone()),
+            ("drain_seconds", self.drain_seconds.map(|seconds| seconds.to_string())),
+        ];
+        let named = named.into_iter().filter_map(|(key, value)| value.map(|value| (key.to_owned(), value)));
+        Sources {
+            file: self.config.clone(),
+            environment,
+            flags: self.set.iter().cloned().chain(named).collect(),
+        }
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("it is not KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_of_its_own_stands_over_set() {
+        let typed = [
+            "holdpoint",
+            "serve",
+            "--listen",
+            "[::1]:1",
+            "--set",
+            "listen=[::1]:2",
+            "--set",
+            "limits.watches=3",
+        ];
+        let Command::Serve(arguments) = Arguments::try_parse_from(typed).unwrap().command;
+        let config = config::Config::load(&arguments.sources(Vec::new())).unwrap();
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.limits.watches, 3);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        let rows: [&[&str]; 6] = [
+            &["holdpoint"],
+            &["holdpoint", "sing"],
+            &["holdpoint", "serve", "--store", "paper"],
+            &["holdpoint", "serve", "--set", "limits.watches"],
+            &["holdpoint", "serve", "--set", "=3"],
+            &["holdpoint", "serve", "--drain-seconds", "soon"],
+        ];
+        for typed in rows {
+            assert_eq!(Arguments::try_parse_from(typed).unwrap_err().exit_code(), 2, "{typed:?}");
+        }
+    }
+}

@@ -1,0 +1,645 @@
+//! What an operator can set, where it is read from, and what is allowed.
+//!
+//! Flags win over the environment, the environment over the file, the file over the defaults. Nothing here opens, binds
+//! or starts anything: a [`Config`] that was loaded is one that was checked whole.
+
+use std::{
+    collections::HashSet,
+    env, fs,
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Figment, Metadata, Profile, Provider,
+    error::Kind,
+    providers::Serialized,
+    util::nest,
+    value::{Dict, Map, Value},
+};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+const VARIABLE_PREFIX: &str = "HOLDPOINT_";
+/// Names the file, and so is not in it.
+pub const FILE_VARIABLE: &str = "HOLDPOINT_CONFIG";
+
+/// Everything that can be set. [`Config::default`] holds the documented defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Where the store keeps its files.
+    pub data_dir: PathBuf,
+    /// How long open calls may take to finish once the server was told to stop.
+    pub drain_seconds: u64,
+    /// Where jobs are kept.
+    pub store: StoreConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// How dead connections are found.
+    pub keepalive: KeepaliveConfig,
+    /// What a caller, a job or the server may grow to.
+    pub limits: Limits,
+}
+
+/// Where jobs are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Which store.
+    pub kind: StoreKind,
+    /// What the store may use to cache records. Under reads it can take a few times that.
+    pub cache_bytes: u64,
+}
+
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// On disk, in [`Config::data_dir`].
+    Sled,
+    /// In memory, for trying things out: nothing is kept.
+    Memory,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// How a line is written.
+    pub format: LogFormat,
+    /// Directives of `tracing_subscriber::EnvFilter`, such as `info,holdpoint=debug`.
+    pub filter: String,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How dead connections are found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepaliveConfig {
+    /// How often a connection is pinged.
+    pub interval_seconds: u64,
+    /// How long the answer may take before the connection is closed.
+    pub timeout_seconds: u64,
+}
+
+/// What a caller, a job or the server may grow to. What would pass one of these is refused with the limit's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The longest message taken.
+    pub message_bytes: usize,
+    /// Calls open at once on one connection; a client keeps further ones waiting by itself.
+    pub streams_per_connection: u32,
+    /// Watches open at once.
+    pub watches: usize,
+    /// Watches open at once by one caller.
+    pub watches_per_caller: usize,
+    /// Commands that wait for the writer; further ones are refused as overload.
+    pub commands_waiting: usize,
+    /// Step reports of one job.
+    pub reports_per_job: usize,
+    /// Step reports in one sync.
+    pub reports_per_sync: usize,
+    /// The longest text field, in characters.
+    pub text_characters: usize,
+    /// The largest `data`, `meta`, `metadata` or the like.
+    pub document_bytes: usize,
+    /// How deep such a document may be nested.
+    pub document_levels: usize,
+    /// The longest page of a list.
+    pub page_items: usize,
+    /// The newest events, kept in memory for all watches together.
+    pub tail_bytes: usize,
+    /// Events kept for watches to resume from: so many, or as old as `log_days`, what comes first.
+    pub log_events: u64,
+    /// How long events are kept for watches to resume from.
+    pub log_days: u64,
+    /// How long the reply to a request id is kept.
+    pub request_id_hours: u64,
+    /// Replies kept at once.
+    pub request_ids: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
+            data_dir: "holdpoint-data".into(),
+            drain_seconds: 10,
+            store: StoreConfig::default(),
+            log: LogConfig::default(),
+            keepalive: KeepaliveConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { kind: StoreKind::Sled, cache_bytes: 64 << 20 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+impl Default for KeepaliveConfig {
+    fn default() -> Self {
+        Self { interval_seconds: 20, timeout_seconds: 10 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 4 << 20,
+            streams_per_connection: 1_024,
+            watches: 10_000,
+            watches_per_caller: 1_000,
+            commands_waiting: 4_096,
+            reports_per_job: 10_000,
+            reports_per_sync: 1_000,
+            text_characters: 4_096,
+            document_bytes: 256 << 10,
+            document_levels: 24,
+            page_items: 1_000,
+            tail_bytes: 32 << 20,
+            log_events: 10_000_000,
+            log_days: 30,
+            request_id_hours: 24,
+            request_ids: 10_000_000,
+        }
+    }
+}
+
+/// Where a [`Config`] is read from, the weakest first.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A TOML file. It must be there.
+    pub file: Option<PathBuf>,
+    /// Environment variables and their values. Those that are not ours are passed over.
+    pub environment: Vec<(String, String)>,
+    /// Keys such as `limits.watches`, and their values. A later one wins.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Why there is no configuration: every fault that was found, each naming its key, its value and what is allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid configuration: {}", .0.join("; "))]
+pub struct Error(Vec<String>);
+
+impl Config {
+    /// Reads all the sources, and checks the whole.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a key is unknown, or a value is not of its type or not allowed.
+    pub fn load(sources: &Sources) -> Result<Self, Error> {
+        let defaults = Figment::from(Serialized::defaults(Self::default()));
+        let mut figment = defaults.clone();
+        if let Some(file) = &sources.file {
+            figment = figment.merge(Source::file(file)?);
+        }
+        let environment = sources.environment.iter().filter_map(|(variable, value)| {
+            let source = format!("environment variable {variable}");
+            Some(Source::setting(source, &key_of_variable(variable)?, value, &defaults))
+        });
+        let flags = sources
+            .flags
+            .iter()
+            .map(|(key, value)| Source::setting(format!("flag for {key}"), key, value, &defaults));
+        check(environment.chain(flags).fold(figment, Figment::merge), &defaults)
+    }
+
+    /// The whole configuration as a TOML file.
+    ///
+    /// # Panics
+    /// Never, for a configuration that was loaded: its numbers fit TOML's, and its path came out of text.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a loaded configuration came out of text, and goes back into it")
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (key, value, allowed) in self.ranges() {
+            if !allowed.contains(&value) {
+                faults.push(format!("{key}: {value} is not from {} to {}", allowed.start(), allowed.end()));
+            }
+        }
+        // Until callers can prove who they are, whoever reaches the port may do everything.
+        if !self.listen.ip().is_loopback() {
+            faults.push(format!(
+                "listen: {} is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without \
+                 configured keys the server takes no other, since it believes every caller",
+                self.listen
+            ));
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            faults.push("data_dir: empty is not the path of a directory".to_owned());
+        }
+        if let Err(err) = EnvFilter::try_new(&self.log.filter) {
+            faults.push(format!(
+                "log.filter: {:?} is not directives such as info,holdpoint=debug: {err}",
+                self.log.filter
+            ));
+        }
+        faults
+    }
+
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 20] {
+        const KIB: u64 = 1 << 10;
+        const GIB: u64 = 1 << 30;
+
+        let Self { drain_seconds, store, keepalive, limits, listen: _, data_dir: _, log: _ } = self;
+        [
+            ("drain_seconds", *drain_seconds, 0..=3_600),
+            ("store.cache_bytes", store.cache_bytes, 1_024 * KIB..=1_024 * GIB),
+            ("keepalive.interval_seconds", keepalive.interval_seconds, 1..=3_600),
+            ("keepalive.timeout_seconds", keepalive.timeout_seconds, 1..=600),
+            ("limits.message_bytes", limits.message_bytes as u64, 4 * KIB..=64 << 20),
+            ("limits.streams_per_connection", limits.streams_per_connection.into(), 1..=1_000_000),
+            ("limits.watches", limits.watches as u64, 1..=10_000_000),
+            ("limits.watches_per_caller", limits.watches_per_caller as u64, 1..=10_000_000),
+            ("limits.commands_waiting", limits.commands_waiting as u64, 1..=1_000_000),
+            ("limits.reports_per_job", limits.reports_per_job as u64, 1..=1_000_000),
+            ("limits.reports_per_sync", limits.reports_per_sync as u64, 1..=100_000),
+            ("limits.text_characters", limits.text_characters as u64, 256..=256 * KIB),
+            ("limits.document_bytes", limits.document_bytes as u64, KIB..=16 << 20),
+            // Each level of a Struct is three of Protobuf's, a watch adds eight, and decoders give up at a hundred.
+            ("limits.document_levels", limits.document_levels as u64, 1..=28),
+            ("limits.page_items", limits.page_items as u64, 1..=100_000),
+            ("limits.tail_bytes", limits.tail_bytes as u64, 1_024 * KIB..=64 * GIB),
+            ("limits.log_events", limits.log_events, 1..=1_000_000_000_000),
+            ("limits.log_days", limits.log_days, 1..=36_500),
+            ("limits.request_id_hours", limits.request_id_hours, 1..=8_760),
+            ("limits.request_ids", limits.request_ids, 1..=1_000_000_000),
+        ]
+    }
+}
+
+/// The variables of this process.
+#[must_use]
+pub fn environment() -> Vec<(String, String)> {
+    env::vars_os()
+        .map(|(variable, value)| (lossy(&variable), lossy(&value)))
+        .filter(|(variable, _)| variable.starts_with(VARIABLE_PREFIX))
+        .collect()
+}
+
+fn lossy(text: &std::ffi::OsStr) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+/// `HOLDPOINT_LIMITS__WATCHES` is `limits.watches`.
+fn key_of_variable(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix(VARIABLE_PREFIX)?;
+    // Kubernetes tells every pod of a service named `holdpoint` by variables that begin like ours.
+    let ours = variable != FILE_VARIABLE
+        && !name.starts_with("SERVICE_")
+        && name != "PORT"
+        && !name.starts_with("PORT_");
+    ours.then(|| name.to_lowercase().replace("__", "."))
+}
+
+/// One source of values, with the name that an error calls it by.
+struct Source {
+    name: String,
+    values: Dict,
+}
+
+impl Source {
+    fn file(path: &Path) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path)
+            .map_err(|err| Error(vec![format!("the file {name} cannot be read: {err}")]))?;
+        let values = toml::from_str(&text).map_err(|err| {
+            let line = err.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            Error(vec![format!("{name}, line {line}: {}", err.message().trim_end().replace('\n', ", "))])
+        })?;
+        Ok(Self { name, values })
+    }
+
+    /// One value given as text. It takes the type that the default of its key has.
+    fn setting(name: String, key: &str, text: &str, defaults: &Figment) -> Self {
+        let value = match defaults.find_value(key) {
+            Ok(Value::String(..)) => Value::from(text),
+            Ok(_) | Err(_) => text.parse().unwrap_or_else(|never| match never {}),
+        };
+        let values = nest(key, value).into_dict().unwrap_or_default();
+        Self { name, values }
+    }
+}
+
+impl Provider for Source {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+/// Reads values as the types they should have, and checks them. A value of a wrong type is noted and its default taken
+/// instead, so that one look finds all that is wrong; an unknown key ends the search.
+fn check(mut figment: Figment, defaults: &Figment) -> Result<Config, Error> {
+    let mut faults = Vec::new();
+    let mut mended = HashSet::new();
+    loop {
+        let fault = match figment.extract::<Config>() {
+            Ok(config) => {
+                faults.extend(config.faults());
+                return if faults.is_empty() { Ok(config) } else { Err(Error(faults)) };
+            }
+            Err(fault) => fault,
+        };
+        faults.push(describe(&fault, &figment));
+        let key = fault.path.join(".");
+        let Ok(default) = defaults.find_value(&key) else { return Err(Error(faults)) };
+        if matches!(fault.kind, Kind::UnknownField(..)) || !mended.insert(key.clone()) {
+            return Err(Error(faults));
+        }
+        let values = nest(&key, default).into_dict().unwrap_or_default();
+        figment = figment.merge(Source { name: "default".to_owned(), values });
+    }
+}
+
+fn describe(fault: &figment::Error, figment: &Figment) -> String {
+    let mut path = fault.path.clone();
+    let what = match &fault.kind {
+        Kind::UnknownField(field, expected) => {
+            if path.last() != Some(field) {
+                path.push(field.clone());
+            }
+            format!("no such key among {}", expected.join(", "))
+        }
+        Kind::UnknownVariant(value, expected) => {
+            format!("{value} is none of {}", expected.join(", "))
+        }
+        Kind::InvalidType(value, expected) | Kind::InvalidValue(value, expected) => {
+            let expected = match expected.as_str() {
+                "usize" | "u64" | "u32" => "a whole number",
+                "socket address" => "an address such as 127.0.0.1:7070",
+                table if table.starts_with("struct ") => "a table of keys",
+                other => other,
+            };
+            format!("{value} is not {expected}")
+        }
+        kind => match figment.find_value(&path.join(".")).ok().and_then(Value::into_string) {
+            Some(value) => format!("{value:?}: {kind}"),
+            None => kind.to_string(),
+        },
+    };
+    let source = fault.metadata.as_ref().map_or_else(String::new, |metadata| format!(" ({})", metadata.name));
+    format!("{}: {what}{source}", path.join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+    /// A file, variables, and flags.
+    type Row<'a> = (&'a str, Pairs<'a>, Pairs<'a>);
+
+    fn load((file, environment, flags): Row) -> Result<Config, String> {
+        let pairs = |pairs: Pairs| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("holdpoint.toml");
+        fs::write(&path, file).unwrap();
+        let sources = Sources { file: Some(path), environment: pairs(environment), flags: pairs(flags) };
+        Config::load(&sources)
+            .map_err(|err| err.to_string().replace(&dir.path().display().to_string(), "DIR"))
+    }
+
+    /// What each row is refused with, one fault a line.
+    #[track_caller]
+    fn refused(rows: &[Row], expected: Expect) {
+        let mut table = String::new();
+        for row in rows {
+            let err = load(*row).unwrap_err();
+            table.push_str(&err.replacen(": ", "\n  ", 1).replace("; ", "\n  "));
+            table.push('\n');
+        }
+        expected.assert_eq(&table);
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_that_over_the_file_that_over_the_defaults() {
+        let file = "[limits]\nwatches = 2";
+        let variable = ("HOLDPOINT_LIMITS__WATCHES", "3");
+        let rows: [(usize, Row); 6] = [
+            (10_000, ("", &[], &[])),
+            (2, (file, &[], &[])),
+            (3, (file, &[variable], &[])),
+            (4, (file, &[variable], &[("limits.watches", "4")])),
+            (5, ("", &[variable], &[("limits.watches", "4"), ("limits.watches", "5")])),
+            (3, ("", &[variable], &[("limits.page_items", "4")])),
+        ];
+        for (watches, row) in rows {
+            let config = load(row).unwrap();
+            assert_eq!(config.limits.watches, watches, "{row:?}");
+            assert_eq!(config.limits.watches_per_caller, 1_000, "siblings keep their value");
+        }
+    }
+
+    #[test]
+    fn text_stays_text_whatever_it_looks_like() {
+        let environment = [("HOLDPOINT_DATA_DIR", "2026"), ("HOLDPOINT_LOG__FILTER", "info,holdpoint=debug")];
+        let flags = [("listen", "[::1]:0"), ("store.kind", "memory"), ("log.format", "json")];
+        let config = load(("", &environment, &flags)).unwrap();
+        assert_eq!(config.data_dir, Path::new("2026"));
+        assert_eq!(config.log.filter, "info,holdpoint=debug");
+        assert_eq!(config.listen.to_string(), "[::1]:0");
+        assert_eq!(config.store.kind, StoreKind::Memory);
+        assert_eq!(config.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn variables_of_others_are_passed_over() {
+        let environment = [
+            ("HOLDPOINT_CONFIG", "elsewhere.toml"),
+            ("HOLDPOINT_SERVICE_HOST", "10.0.0.1"),
+            ("HOLDPOINT_PORT", "tcp://10.0.0.1:7070"),
+            ("HOLDPOINT_PORT_7070_TCP_ADDR", "10.0.0.1"),
+            ("HOLDPOINTS", "many"),
+        ];
+        assert_eq!(load(("", &environment, &[])).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_wherever_they_stand() {
+        let rows: [Row; 4] = [
+            ("listn = \"127.0.0.1:1\"", &[], &[]),
+            ("[keepalive]\ninterval = 1", &[], &[]),
+            ("", &[("HOLDPOINT_LOG__COLOUR", "red")], &[]),
+            ("", &[], &[("store.name", "x")]),
+        ];
+        refused(
+            &rows,
+            expect![[r#"
+                invalid configuration
+                  listn: no such key among listen, data_dir, drain_seconds, store, log, keepalive, limits (DIR/holdpoint.toml)
+                invalid configuration
+                  keepalive.interval: no such key among interval_seconds, timeout_seconds (DIR/holdpoint.toml)
+                invalid configuration
+                  log.colour: no such key among format, filter (environment variable HOLDPOINT_LOG__COLOUR)
+                invalid configuration
+                  store.name: no such key among kind, cache_bytes (flag for store.name)
+            "#]],
+        );
+    }
+
+    #[test]
+    fn values_of_a_wrong_type_are_refused_with_their_source() {
+        let rows: [Row; 7] = [
+            ("listen = \"localhost\"", &[], &[]),
+            ("listen = 7070", &[], &[]),
+            ("", &[("HOLDPOINT_LIMITS__WATCHES", "many")], &[]),
+            ("", &[("HOLDPOINT_LIMITS__WATCHES", "-1")], &[]),
+            ("", &[("HOLDPOINT_LIMITS", "5")], &[]),
+            ("", &[], &[("store.kind", "paper")]),
+            ("\nlisten = ", &[], &[]),
+        ];
+        refused(
+            &rows,
+            expect![[r#"
+                invalid configuration
+                  listen: "localhost": invalid socket address syntax (DIR/holdpoint.toml)
+                invalid configuration
+                  listen: signed int `7070` is not an address such as 127.0.0.1:7070 (DIR/holdpoint.toml)
+                invalid configuration
+                  limits.watches: string "many" is not a whole number (environment variable HOLDPOINT_LIMITS__WATCHES)
+                invalid configuration
+                  limits.watches: signed int `-1` is not a whole number (environment variable HOLDPOINT_LIMITS__WATCHES)
+                invalid configuration
+                  limits: unsigned int `5` is not a table of keys (environment variable HOLDPOINT_LIMITS)
+                invalid configuration
+                  store.kind: paper is none of sled, memory (flag for store.kind)
+                invalid configuration
+                  DIR/holdpoint.toml, line 2: string values must be quoted, expected literal string
+            "#]],
+        );
+    }
+
+    #[test]
+    fn every_value_that_is_not_allowed_is_named_at_once() {
+        let values = "listen = \"0.0.0.0:7070\"\ndata_dir = \"\"\ndrain_seconds = 3601\n\
+                      [log]\nfilter = \"=loud=\"\n[limits]\nwatches = 0\nlog_days = 0";
+        let types = "drain_seconds = \"soon\"\n[store]\nkind = \"paper\"\n\
+                     [limits]\nwatches = -1\nlog_days = 0";
+        refused(
+            &[(values, &[], &[]), (types, &[], &[])],
+            expect![[r#"
+            invalid configuration
+              drain_seconds: 3601 is not from 0 to 3600
+              limits.watches: 0 is not from 1 to 10000000
+              limits.log_days: 0 is not from 1 to 36500
+              listen: 0.0.0.0:7070 is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without configured keys the server takes no other, since it believes every caller
+              data_dir: empty is not the path of a directory
+              log.filter: "=loud=" is not directives such as info,holdpoint=debug: invalid filter directive
+            invalid configuration
+              drain_seconds: string "soon" is not a whole number (DIR/holdpoint.toml)
+              limits.watches: signed int `-1` is not a whole number (DIR/holdpoint.toml)
+              store.kind: paper is none of sled, memory (DIR/holdpoint.toml)
+              limits.log_days: 0 is not from 1 to 36500
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_a_fault() {
+        let sources = Sources { file: Some("no-such-file.toml".into()), ..Sources::default() };
+        let err = Config::load(&sources).unwrap_err().to_string();
+        assert!(
+            err.starts_with("invalid configuration: the file no-such-file.toml cannot be read: "),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn every_number_has_a_range_and_a_default_within_it() {
+        let config = Config::default();
+        assert_eq!(config.faults(), Vec::<String>::new());
+        let numbers = config
+            .to_toml()
+            .lines()
+            .filter_map(|line| line.split_once(" = "))
+            .filter(|(_, value)| value.parse::<u64>().is_ok())
+            .count();
+        assert_eq!(numbers, config.ranges().len());
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_back() {
+        let flags: [Pairs; 2] = [
+            &[],
+            &[
+                ("listen", "[::1]:1"),
+                ("store.kind", "memory"),
+                ("log.filter", "a\"b"),
+                ("limits.log_days", "7"),
+            ],
+        ];
+        for flags in flags {
+            let config = load(("", &[], flags)).unwrap();
+            assert_eq!(load((&config.to_toml(), &[], &[])).unwrap(), config);
+        }
+        expect![[r#"
+            listen = "127.0.0.1:7070"
+            data_dir = "holdpoint-data"
+            drain_seconds = 10
+
+            [store]
+            kind = "sled"
+            cache_bytes = 67108864
+
+            [log]
+            format = "text"
+            filter = "info"
+
+            [keepalive]
+            interval_seconds = 20
+            timeout_seconds = 10
+
+            [limits]
+            message_bytes = 4194304
+            streams_per_connection = 1024
+            watches = 10000
+            watches_per_caller = 1000
+            commands_waiting = 4096
+            reports_per_job = 10000
+            reports_per_sync = 1000
+            text_characters = 4096
+            document_bytes = 262144
+            document_levels = 32
+            page_items = 1000
+            tail_bytes = 33554432
+            log_events = 10000000
+            log_days = 30
+            request_id_hours = 24
+            request_ids = 10000000
+        "#]]
+        .assert_eq(&Config::default().to_toml());
+    }
+}

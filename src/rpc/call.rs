@@ -1,0 +1,46 @@
+//! What a request says beside its body: who calls, and whether it can be repeated.
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tonic::{Request, Status};
+
+use super::{layer::record_request_id, parse::Violations};
+use crate::{
+    auth::Caller,
+    config::Limits,
+    engine::{Origin, RequestStamp},
+    proto::v1::{Actor, actor},
+};
+
+/// Takes a request apart.
+///
+/// # Panics
+/// When no caller was put into the request: the layer around all services does, or answers itself.
+pub(super) fn open<M>(request: Request<M>) -> (Caller, M) {
+    let (_, mut extensions, message) = request.into_parts();
+    let caller = extensions.remove::<Caller>().expect("the layer around all services tells the caller");
+    (caller, message)
+}
+
+/// The origin of a command.
+pub(super) fn origin(
+    limits: &Limits,
+    caller: &Caller,
+    method: &str,
+    message: &impl Message,
+    request_id: &str,
+    validate_only: bool,
+) -> Result<Origin, Status> {
+    let mut violations = Violations::new(limits);
+    let request = (!request_id.is_empty()).then(|| {
+        record_request_id(request_id);
+        violations.id("request_id", request_id);
+        let hash: [u8; 32] =
+            Sha256::new().chain_update(method).chain_update(message.encode_to_vec()).finalize().into();
+        let (body, _) = hash.split_first_chunk().expect("16 of 32 bytes");
+        RequestStamp { id: request_id.to_owned(), body: *body }
+    });
+    violations.check()?;
+    let actor = Actor { kind: actor::Kind::User.into(), id: caller.user.clone(), name: caller.name.clone() };
+    Ok(Origin { org: caller.org.clone(), actor, request, validate_only })
+}

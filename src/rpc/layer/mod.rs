@@ -1,0 +1,103 @@
+//! What every call goes through before and after its handler: one span, one deadline, one caller, and statuses that are
+//! all ours. Each concern has its file; this one puts them in order. It looks at no payload.
+
+mod body;
+mod caller;
+mod deadline;
+mod trace;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tokio::time::Instant;
+use tonic::body::Body;
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+pub use self::{body::ResponseBody, trace::record_request_id};
+use self::{
+    deadline::{Deadline, Passed},
+    trace::Trace,
+    wire::Wire,
+};
+use crate::{config::Limits, rpc::status};
+
+/// Puts the [`RequestService`] around all services of a server.
+#[derive(Clone, Debug)]
+pub struct RequestLayer {
+    wire: Wire,
+}
+
+impl RequestLayer {
+    /// The services inside must take messages of `limits.message_bytes` at most.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self { wire: Wire::new(limits.message_bytes) }
+    }
+}
+
+impl<S> Layer<S> for RequestLayer {
+    type Service = RequestService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequestService { inner, wire: self.wire }
+    }
+}
+
+/// Handlers find an `auth::Caller` in the extensions of a request, run in its span, and are dropped at its deadline.
+#[derive(Clone, Debug)]
+pub struct RequestService<S> {
+    inner: S,
+    wire: Wire,
+}
+
+impl<S> Service<Request<Body>> for RequestService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // The deadline starts here and not when the future is first polled: see `deadline`.
+        let received = Instant::now();
+        let trace = Trace::begin(&request, received);
+        let deadline = Deadline::of(request.headers(), received);
+        let wire = self.wire;
+
+        let admitted = if deadline.has_passed() {
+            Err(status::deadline_exceeded())
+        } else {
+            caller::admit(&mut request, &trace)
+        };
+        let answer = admitted.map(|()| self.inner.call(request));
+
+        let span = trace.span().clone();
+        let call = async move {
+            let response = match answer {
+                Ok(answer) => match deadline.bound(answer).await {
+                    Ok(Ok(response)) => wire.correct(response),
+                    Ok(Err(never)) => match never {},
+                    Err(Passed) => status::deadline_exceeded().into_http(),
+                },
+                Err(refusal) => refusal.into_http(),
+            };
+            Ok(ResponseBody::wrap(response, deadline, wire, trace))
+        };
+        Box::pin(call.instrument(span))
+    }
+}

@@ -1,0 +1,18 @@
+//! Where gRPC begins and ends: every method parses, calls the engine, and renders. Nothing is decided here.
+
+mod call;
+mod job;
+pub mod layer;
+mod parse;
+mod slots;
+pub mod status;
+mod sync;
+mod token;
+mod watch;
+
+pub use self::{
+    job::JobService,
+    slots::WatchSlots,
+    sync::SyncService,
+    watch::{Drain, WatchJobStream, WatchJobsStream},
+};

@@ -1,0 +1,165 @@
+//! The requests of a job's life.
+
+use tonic::Status;
+use tonic_types::FieldViolation;
+
+use super::Violations;
+use crate::{
+    auth::Caller,
+    config::Limits,
+    domain::{CreateJob, JobField, UpdateJob},
+    engine::{Engine, JOB_ID_PREFIX, ReportPage, Views},
+    proto::v1::{CreateJobRequest, GetJobRequest, Job, JobView, UpdateJobRequest},
+    rpc::status,
+};
+
+const PRIORITY_MAX: i32 = 1000;
+const REPORTS_PER_PAGE: usize = 1000;
+
+/// # Errors
+/// INVALID_ARGUMENT with every bad field.
+pub(in crate::rpc) fn create_job(
+    limits: &Limits,
+    engine: &Engine,
+    caller: &Caller,
+    request: CreateJobRequest,
+) -> Result<CreateJob, Status> {
+    let mut violations = Violations::new(limits);
+    let CreateJobRequest { job_id, job, request_id, validate_only: _ } = request;
+    if job.is_none() {
+        violations.add("job", "is required");
+    }
+    let job = job.unwrap_or_default();
+    check_own_id(&mut violations, "job_id", &job_id);
+    violations.optional_id("job.client_job_id", Some(&job.client_job_id));
+    if job.client_job_id.starts_with(JOB_ID_PREFIX) {
+        violations.add("job.client_job_id", "must not begin with job_");
+    }
+    if !job_id.is_empty() && !job.client_job_id.is_empty() {
+        violations.add("job_id", "must not be set together with job.client_job_id");
+    }
+    if let Some(workflow) = &job.workflow {
+        violations.id("job.workflow.workflow_id", &workflow.workflow_id);
+        violations.optional_id("job.workflow.version_id", workflow.version_id.as_deref());
+        violations.text("job.workflow.name", workflow.name.as_deref());
+    }
+    check_fields(&mut violations, &job, &JobField::ALL.map(|(_, field)| field));
+    violations.check()?;
+
+    let job_id = match (job_id.as_str(), job.client_job_id.as_str(), request_id.as_str()) {
+        ("", "", "") => Some(engine.new_job_id(&caller.org)),
+        ("", "", request_id) => Some(engine.derived_job_id(&caller.org, &caller.user, request_id)),
+        ("", _, _) => None,
+        (job_id, _, _) => Some(job_id.to_owned()),
+    };
+    Ok(CreateJob { job_id, job })
+}
+
+/// # Errors
+/// INVALID_ARGUMENT with every bad field, or with every field of the mask that cannot be updated.
+pub(in crate::rpc) fn update_job(limits: &Limits, request: UpdateJobRequest) -> Result<UpdateJob, Status> {
+    let mut violations = Violations::new(limits);
+    let UpdateJobRequest { job_id, job, update_mask, etag, .. } = request;
+    violations.id("job_id", &job_id);
+    if job.is_none() {
+        violations.add("job", "is required");
+    }
+    let job = job.unwrap_or_default();
+    let fields = match &update_mask {
+        None => {
+            JobField::ALL.map(|(_, field)| field).into_iter().filter(|field| field.is_set(&job)).collect()
+        }
+        Some(mask) => masked_fields(&mask.paths)?,
+    };
+    check_fields(&mut violations, &job, &fields);
+    violations.check()?;
+    Ok(UpdateJob { job_id, fields, job, etag: Some(etag).filter(|etag| !etag.is_empty()) })
+}
+
+fn masked_fields(paths: &[String]) -> Result<Vec<JobField>, Status> {
+    let mut fields = Vec::new();
+    let mut immutable = Vec::new();
+    for path in paths {
+        match JobField::ALL.iter().find(|(name, _)| name == path) {
+            Some((_, field)) => fields.push(*field),
+            None if path == "*" => fields.extend(JobField::ALL.map(|(_, field)| field)),
+            None => immutable.push(FieldViolation::new("update_mask", format!("{path:?} cannot be updated"))),
+        }
+    }
+    if immutable.is_empty() { Ok(fields) } else { Err(status::immutable_fields(immutable)) }
+}
+
+fn check_fields(violations: &mut Violations<'_>, job: &Job, fields: &[JobField]) {
+    for field in fields {
+        match field {
+            JobField::Title => violations.text("job.title", job.title.as_deref()),
+            JobField::Team => violations.optional_id("job.team", job.team.as_deref()),
+            JobField::UserId => violations.optional_id("job.user_id", job.user_id.as_deref()),
+            JobField::Username => {
+                violations.name("job.username", job.username.as_deref());
+            }
+            JobField::Metadata => violations.fields("job.metadata", job.metadata.as_ref()),
+            JobField::Assignee => violations.assignee("job.assignee", job.assignee.as_ref()),
+            JobField::ParentJobId => {
+                violations.optional_id("job.parent_job_id", job.parent_job_id.as_deref())
+            }
+            JobField::Priority => {
+                if !(0..=PRIORITY_MAX).contains(&job.priority) {
+                    violations.add("job.priority", format!("is not between 0 and {PRIORITY_MAX}"));
+                }
+            }
+            JobField::DueTime => violations.time("job.due_time", job.due_time.as_ref()),
+        }
+    }
+}
+
+/// An id that a caller chose for a job.
+fn check_own_id(violations: &mut Violations<'_>, field: &str, id: &str) {
+    violations.optional_id(field, Some(id));
+    let allowed = |character: char| character.is_ascii_alphanumeric() || "-_.:".contains(character);
+    if !id.chars().all(allowed) {
+        violations.add(field, "has characters other than letters, digits and -_.:");
+    }
+    if id.starts_with(JOB_ID_PREFIX) {
+        violations.add(field, "must not begin with job_");
+    }
+}
+
+/// What a request that names a job and perhaps its etag says: the id, and the etag.
+///
+/// # Errors
+/// INVALID_ARGUMENT: the id is not one.
+pub(in crate::rpc) fn named_job(
+    limits: &Limits,
+    job_id: String,
+    etag: String,
+) -> Result<(String, Option<String>), Status> {
+    let mut violations = Violations::new(limits);
+    violations.id("job_id", &job_id);
+    violations.check()?;
+    Ok((job_id, Some(etag).filter(|etag| !etag.is_empty())))
+}
+
+/// The parts that a GetJob asks for. `after` is where its reports go on.
+pub(in crate::rpc) fn details_views(
+    violations: &mut Violations<'_>,
+    request: &GetJobRequest,
+    after: String,
+) -> Views {
+    let mut views = Views::default();
+    for (index, view) in request.views.iter().enumerate() {
+        match JobView::try_from(*view) {
+            Ok(JobView::Steps) => views.steps = true,
+            Ok(JobView::Holds) => views.holds = true,
+            Ok(JobView::Reports) => {
+                let limit =
+                    violations.page_size("reports_page_size", request.reports_page_size, REPORTS_PER_PAGE);
+                views.reports = Some(ReportPage { after: after.clone(), limit });
+            }
+            Ok(JobView::Unspecified) | Err(_) => {
+                violations.add(format!("views[{index}]"), "is not a value of JobView");
+            }
+        }
+    }
+    views
+}

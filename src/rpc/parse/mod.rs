@@ -1,0 +1,188 @@
+//! From a request to a command: every field is checked, and all that is wrong is said at once.
+
+mod filter;
+mod job;
+mod sync;
+mod watch;
+
+use prost::Message;
+use prost_types::{ListValue, Struct, Timestamp, Value, value::Kind};
+use tonic::Status;
+use tonic_types::FieldViolation;
+
+pub(super) use self::{
+    filter::filter,
+    job::{create_job, details_views, named_job, update_job},
+    sync::sync,
+    watch::{WatchWish, watch_job, watch_jobs},
+};
+use super::status;
+use crate::{config::Limits, proto::v1::Assignee};
+
+/// The longest id, in characters.
+const ID_CHARACTERS_MAX: usize = 64;
+/// The longest name of a person, in characters.
+const NAME_CHARACTERS_MAX: usize = 256;
+
+/// Times that RFC 3339 can write: from the year 1 to 9999.
+const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const NANOS: std::ops::RangeInclusive<i32> = 0..=999_999_999;
+
+/// What is wrong with a request, so far.
+#[derive(Debug)]
+pub(super) struct Violations<'l> {
+    limits: &'l Limits,
+    found: Vec<FieldViolation>,
+}
+
+impl<'l> Violations<'l> {
+    pub(super) fn new(limits: &'l Limits) -> Self {
+        Self { limits, found: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.found.push(FieldViolation::new(field, description));
+    }
+
+    /// # Errors
+    /// INVALID_ARGUMENT with all that is wrong.
+    pub(super) fn check(self) -> Result<(), Status> {
+        if self.found.is_empty() { Ok(()) } else { Err(status::invalid(self.found)) }
+    }
+
+    /// An id: 1 to 64 characters, none of them a control character.
+    pub(super) fn id(&mut self, field: &str, id: &str) {
+        if id.is_empty() {
+            self.add(field, "is required");
+        } else {
+            self.characters(field, id, ID_CHARACTERS_MAX);
+            if id.chars().any(char::is_control) {
+                self.add(field, "has a control character");
+            }
+        }
+    }
+
+    /// An id that must be there.
+    pub(super) fn required_id(&mut self, field: &str, id: Option<&str>) {
+        match id {
+            None => self.add(field, "is required"),
+            Some("") => self.add(field, "is empty"),
+            Some(id) => self.id(field, id),
+        }
+    }
+
+    /// An id that may be missing or empty.
+    pub(super) fn optional_id(&mut self, field: &str, id: Option<&str>) {
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            self.id(field, id);
+        }
+    }
+
+    /// The name of a person.
+    pub(super) fn name(&mut self, field: &str, name: Option<&str>) {
+        self.characters(field, name.unwrap_or_default(), NAME_CHARACTERS_MAX);
+    }
+
+    /// Any other text.
+    pub(super) fn text(&mut self, field: &str, text: Option<&str>) {
+        self.characters(field, text.unwrap_or_default(), self.limits.text_characters);
+    }
+
+    fn characters(&mut self, field: &str, text: &str, max: usize) {
+        // Characters are at most bytes: most texts need no counting.
+        if text.len() > max && text.chars().count() > max {
+            self.add(field, format!("is longer than {max} characters"));
+        }
+    }
+
+    pub(super) fn count(&mut self, field: &str, count: usize, max: usize) {
+        if count > max {
+            self.add(field, format!("has more than {max} entries"));
+        }
+    }
+
+    pub(super) fn time(&mut self, field: &str, time: Option<&Timestamp>) {
+        if time.is_some_and(|time| !SECONDS.contains(&time.seconds) || !NANOS.contains(&time.nanos)) {
+            self.add(field, "is not a time between the years 1 and 9999");
+        }
+    }
+
+    pub(super) fn assignee(&mut self, field: &str, assignee: Option<&Assignee>) {
+        let Some(assignee) = assignee else { return };
+        if !matches!(assignee.kind, 1 | 2) {
+            self.add(format!("{field}.kind"), "is required: KIND_USER or KIND_GROUP");
+        }
+        self.id(&format!("{field}.id"), &assignee.id);
+    }
+
+    pub(super) fn fields(&mut self, field: &str, fields: Option<&Struct>) {
+        if let Some(fields) = fields {
+            self.document(field, fields.encoded_len(), struct_fault(fields, self.limits.document_levels));
+        }
+    }
+
+    pub(super) fn value(&mut self, field: &str, value: Option<&Value>) {
+        if let Some(value) = value {
+            self.document(field, value.encoded_len(), value_fault(value, self.limits.document_levels));
+        }
+    }
+
+    pub(super) fn values(&mut self, field: &str, values: &[Value]) {
+        let bytes = values.iter().map(Message::encoded_len).sum();
+        let levels = self.limits.document_levels - 1;
+        self.document(field, bytes, values.iter().find_map(|value| value_fault(value, levels)));
+    }
+
+    fn document(&mut self, field: &str, bytes: usize, fault: Option<Fault>) {
+        let (bytes_max, levels_max) = (self.limits.document_bytes, self.limits.document_levels);
+        if bytes > bytes_max {
+            self.add(field, format!("is larger than {bytes_max} bytes"));
+        }
+        match fault {
+            Some(Fault::TooDeep) => self.add(field, format!("is more than {levels_max} levels deep")),
+            Some(Fault::NotFinite) => self.add(field, "has a number that is not finite"),
+            None => {}
+        }
+    }
+
+    /// The size of a page: `usual` where none is asked for.
+    pub(super) fn page_size(&mut self, field: &str, asked: i32, usual: usize) -> usize {
+        let max = self.limits.page_items;
+        match usize::try_from(asked) {
+            Ok(0) => usual.min(max),
+            Ok(size) if size <= max => size,
+            _ => {
+                self.add(field, format!("is not between 0 and {max}"));
+                usual
+            }
+        }
+    }
+}
+
+/// What can be wrong inside free data.
+#[derive(Clone, Copy)]
+enum Fault {
+    TooDeep,
+    NotFinite,
+}
+
+/// What is wrong with a value that may have so many levels, if anything is.
+fn value_fault(value: &Value, levels: usize) -> Option<Fault> {
+    match &value.kind {
+        Some(Kind::NumberValue(number)) if !number.is_finite() => Some(Fault::NotFinite),
+        Some(Kind::ListValue(ListValue { values })) => match levels.checked_sub(1) {
+            None => Some(Fault::TooDeep),
+            Some(levels) => values.iter().find_map(|value| value_fault(value, levels)),
+        },
+        Some(Kind::StructValue(fields)) => struct_fault(fields, levels),
+        None
+        | Some(Kind::NullValue(_) | Kind::NumberValue(_) | Kind::StringValue(_) | Kind::BoolValue(_)) => None,
+    }
+}
+
+fn struct_fault(fields: &Struct, levels: usize) -> Option<Fault> {
+    match levels.checked_sub(1) {
+        None => Some(Fault::TooDeep),
+        Some(levels) => fields.fields.values().find_map(|value| value_fault(value, levels)),
+    }
+}

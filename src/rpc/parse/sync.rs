@@ -1,0 +1,145 @@
+//! `BasicSyncRequest`, member by member.
+
+use tonic::Status;
+
+use super::Violations;
+use crate::{
+    config::Limits,
+    domain::{Sync, Told},
+    proto::{
+        storage::v1::SyncHeader,
+        v1::{BasicSyncRequest, JobStatus, SingleStep, StepEntry, SyncMetadata},
+    },
+    rpc::status,
+};
+
+const LIST_ENTRIES_MAX: usize = 1000;
+
+/// # Errors
+/// INVALID_ARGUMENT with every bad field; RESOURCE_EXHAUSTED where there are too many reports.
+pub(in crate::rpc) fn sync(limits: &Limits, request: BasicSyncRequest) -> Result<Sync, Status> {
+    let reports = request.completed_steps.len() + request.cancelled_steps.len();
+    if reports > limits.reports_per_sync {
+        return Err(status::limit_exceeded("reports_per_sync", limits.reports_per_sync as u64));
+    }
+    let mut violations = Violations::new(limits);
+    let metadata = request.metadata.unwrap_or_default();
+    let job_status = check_metadata(&mut violations, &metadata);
+    violations.optional_id("team", request.team.as_deref());
+    violations.value("hierarchy_stack", request.hierarchy_stack.as_ref());
+    violations.count("packet_ids", request.packet_ids.len(), LIST_ENTRIES_MAX);
+    for (index, packet_id) in request.packet_ids.iter().enumerate() {
+        violations.text(&format!("packet_ids[{index}]"), Some(packet_id));
+    }
+    violations.values("job_exclusion", &request.job_exclusion);
+
+    let lists = [
+        ("completed_steps", request.completed_steps, false),
+        ("cancelled_steps", request.cancelled_steps, true),
+    ];
+    let mut told = Vec::with_capacity(reports);
+    for (list, entries, undone) in lists {
+        for (index, entry) in entries.into_iter().enumerate() {
+            let path = format!("{list}[{index}]");
+            check_entry(&mut violations, &path, &entry);
+            told.push(Told { entry, undone, path });
+        }
+    }
+    violations.check()?;
+
+    let header = SyncHeader {
+        metadata: Some(SyncMetadata { status: 0, ..metadata }),
+        team: request.team,
+        hierarchy_stack: request.hierarchy_stack,
+        packet_ids: request.packet_ids,
+        job_exclusion: request.job_exclusion,
+        excluded: request.excluded,
+    };
+    Ok(Sync::new(header, job_status, told))
+}
+
+fn check_metadata(violations: &mut Violations<'_>, metadata: &SyncMetadata) -> JobStatus {
+    violations.required_id("metadata.client_job_id", metadata.client_job_id.as_deref());
+    match metadata.workflow_id.as_deref() {
+        None => violations.add("metadata.workflow_id", "is required"),
+        workflow_id => violations.optional_id("metadata.workflow_id", workflow_id),
+    }
+    violations.optional_id("metadata.workflow_version_id", metadata.workflow_version_id.as_deref());
+    violations.text("metadata.job_title", metadata.job_title.as_deref());
+    violations.fields("metadata.metadata", metadata.metadata.as_ref());
+    violations.time("metadata.created", metadata.created.as_ref());
+    violations.time("metadata.updated", metadata.updated.as_ref());
+    violations.time("metadata.modified", metadata.modified.as_ref());
+    violations.optional_id("metadata.user_id", metadata.user_id.as_deref());
+    violations.optional_id("metadata.current_step", metadata.current_step.as_deref());
+    violations.text("metadata.abandon_reason", metadata.abandon_reason.as_deref());
+    violations.name("metadata.username", metadata.username.as_deref());
+    violations.text("metadata.workflow_name", metadata.workflow_name.as_deref());
+    match JobStatus::try_from(metadata.status) {
+        Ok(JobStatus::Unspecified) => violations.add("metadata.status", "is required"),
+        Ok(status) => return status,
+        Err(_) => violations.add("metadata.status", "is not a value of JobStatus"),
+    }
+    JobStatus::Unspecified
+}
+
+fn check_entry(violations: &mut Violations<'_>, path: &str, entry: &StepEntry) {
+    match (&entry.single_step, &entry.report_step) {
+        (Some(step), None) => check_step(violations, &format!("{path}.single_step"), step),
+        (None, Some(step)) => check_step(violations, &format!("{path}.report_step"), step),
+        (None, None) => violations.add(path, "must have single_step or report_step"),
+        (Some(_), Some(_)) => violations.add(path, "must not have both single_step and report_step"),
+    }
+}
+
+fn check_step(violations: &mut Violations<'_>, path: &str, step: &SingleStep) {
+    let at = |field: &str| format!("{path}.{field}");
+    violations.required_id(&at("unique_step_id"), step.unique_step_id.as_deref());
+    violations.required_id(&at("step_id"), step.step_id.as_deref());
+    let ids = [
+        ("previous_unique_step_id", &step.previous_unique_step_id),
+        ("user_id", &step.user_id),
+        ("parent_step_id", &step.parent_step_id),
+        ("parent_unique_step_id", &step.parent_unique_step_id),
+    ];
+    for (field, id) in ids {
+        violations.optional_id(&at(field), id.as_deref());
+    }
+    violations.name(&at("user_name"), step.user_name.as_deref());
+    let texts = [
+        ("device_id", &step.device_id),
+        ("step_title", &step.step_title),
+        ("step_description", &step.step_description),
+        ("step_type", &step.step_type),
+        ("connection_type", &step.connection_type),
+        ("note", &step.note),
+        ("parent_step_title", &step.parent_step_title),
+        ("parent_step_description", &step.parent_step_description),
+    ];
+    for (field, text) in texts {
+        violations.text(&at(field), text.as_deref());
+    }
+    let times = [
+        ("started", &step.started),
+        ("completed", &step.completed),
+        ("updated", &step.updated),
+        ("cancelled", &step.cancelled),
+    ];
+    for (field, time) in times {
+        violations.time(&at(field), time.as_ref());
+    }
+    let lists = [
+        ("value_resource_ids", &step.value_resource_ids),
+        ("note_resource_filenames", &step.note_resource_filenames),
+    ];
+    for (field, list) in lists {
+        violations.count(&at(field), list.len(), LIST_ENTRIES_MAX);
+        for (index, text) in list.iter().enumerate() {
+            violations.text(&at(&format!("{field}[{index}]")), Some(text));
+        }
+    }
+    violations.values(&at("values"), &step.values);
+    violations.value(&at("time_events"), step.time_events.as_ref());
+    violations.value(&at("coordinates"), step.coordinates.as_ref());
+    violations.fields(&at("metadata"), step.metadata.as_ref());
+}

@@ -1,0 +1,163 @@
+//! `WatchJobRequest` and `WatchJobsRequest`.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use prost::Message;
+use tonic::Status;
+
+use super::{Violations, filter};
+use crate::{
+    auth::Caller,
+    config::Limits,
+    domain::Filter,
+    engine::{Views, WatchScope},
+    proto::v1::{JobEventType, JobFilter, JobView, WatchJobRequest, WatchJobsRequest, WatchStart},
+    rpc::token,
+};
+
+const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
+
+/// A well-formed wish to watch.
+pub(in crate::rpc) struct WatchWish {
+    /// What to watch.
+    pub(in crate::rpc) scope: WatchScope,
+    /// A hash of what to watch, which resume tokens are bound to.
+    pub(in crate::rpc) token_scope: Vec<u8>,
+    /// Where to begin, without a token.
+    pub(in crate::rpc) start: WatchStart,
+    /// Where to go on; empty: `start` says.
+    pub(in crate::rpc) resume_token: String,
+    /// The silence after which a checkpoint is sent.
+    pub(in crate::rpc) heartbeat: Duration,
+    /// The one job that is watched.
+    pub(in crate::rpc) job_id: Option<String>,
+    /// End when that job is done with.
+    pub(in crate::rpc) end_on_terminal: bool,
+}
+
+/// # Errors
+/// INVALID_ARGUMENT with every bad field.
+pub(in crate::rpc) fn watch_jobs(
+    limits: &Limits,
+    caller: &Caller,
+    request: WatchJobsRequest,
+) -> Result<WatchWish, Status> {
+    let mut violations = Violations::new(limits);
+    let filter = filter(&mut violations, caller, request.filter, &["job", "event"]);
+    let rest = Rest {
+        event_types: request.event_types,
+        views: request.views,
+        start: request.start,
+        resume_token: request.resume_token,
+        heartbeat: request.heartbeat,
+    };
+    rest.wish(violations, caller, filter)
+}
+
+/// # Errors
+/// INVALID_ARGUMENT with every bad field.
+pub(in crate::rpc) fn watch_job(
+    limits: &Limits,
+    caller: &Caller,
+    request: WatchJobRequest,
+) -> Result<WatchWish, Status> {
+    let mut violations = Violations::new(limits);
+    violations.id("job_id", &request.job_id);
+    let wanted = JobFilter { job_ids: vec![request.job_id.clone()], ..JobFilter::default() };
+    let rest = Rest {
+        event_types: request.event_types,
+        views: request.views,
+        start: request.start,
+        resume_token: request.resume_token,
+        heartbeat: request.heartbeat,
+    };
+    let wish = rest.wish(violations, caller, Filter::new(wanted, None))?;
+    Ok(WatchWish { job_id: Some(request.job_id), end_on_terminal: request.end_on_terminal, ..wish })
+}
+
+/// What both requests have.
+struct Rest {
+    event_types: Vec<i32>,
+    views: Vec<i32>,
+    start: i32,
+    resume_token: String,
+    heartbeat: Option<prost_types::Duration>,
+}
+
+impl Rest {
+    fn wish(
+        self,
+        mut violations: Violations<'_>,
+        caller: &Caller,
+        filter: Filter,
+    ) -> Result<WatchWish, Status> {
+        let mut event_types = BTreeSet::new();
+        for (index, kind) in self.event_types.iter().enumerate() {
+            match JobEventType::try_from(*kind) {
+                Ok(JobEventType::Unspecified) | Err(_) => {
+                    violations.add(format!("event_types[{index}]"), "is not a value of JobEventType");
+                }
+                Ok(kind) => {
+                    event_types.insert(kind);
+                }
+            }
+        }
+        let views = views(&mut violations, &self.views);
+        let start = WatchStart::try_from(self.start).unwrap_or_else(|_| {
+            violations.add("start", "is not a value of WatchStart");
+            WatchStart::Unspecified
+        });
+        if !self.resume_token.is_empty() && start != WatchStart::Unspecified {
+            violations.add("start", "must not be set together with resume_token");
+        }
+        let heartbeat = match self.heartbeat {
+            None => HEARTBEAT,
+            Some(asked) => match Duration::try_from(asked) {
+                Ok(asked) if (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&asked) => asked,
+                _ => {
+                    violations.add("heartbeat", "is not between 1 and 60 seconds");
+                    HEARTBEAT
+                }
+            },
+        };
+        violations.check()?;
+
+        let kinds: Vec<u8> = event_types.iter().flat_map(|kind| (*kind as i32).to_be_bytes()).collect();
+        let token_scope = token::scope(&[
+            b"watch",
+            caller.org.as_bytes(),
+            &filter.wanted.encode_to_vec(),
+            &kinds,
+            &[u8::from(views.steps), u8::from(views.holds)],
+        ]);
+        let scope = WatchScope { org: caller.org.clone(), filter, event_types, views };
+        Ok(WatchWish {
+            scope,
+            token_scope,
+            start,
+            resume_token: self.resume_token,
+            heartbeat,
+            job_id: None,
+            end_on_terminal: false,
+        })
+    }
+}
+
+fn views(violations: &mut Violations<'_>, asked: &[i32]) -> Views {
+    let mut views = Views::default();
+    for (index, view) in asked.iter().enumerate() {
+        match JobView::try_from(*view) {
+            Ok(JobView::Steps) => views.steps = true,
+            Ok(JobView::Holds) => views.holds = true,
+            Ok(JobView::Reports) => {
+                violations.add(format!("views[{index}]"), "is not for a watch: GetJob pages through reports");
+            }
+            Ok(JobView::Unspecified) | Err(_) => {
+                violations.add(format!("views[{index}]"), "is not a value of JobView");
+            }
+        }
+    }
+    views
+}

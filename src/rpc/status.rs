@@ -1,0 +1,396 @@
+//! The only place in the program that makes a `tonic::Status`.
+//!
+//! Codes follow google.rpc.Code. Every refusal carries an `ErrorInfo` whose reason is a value of
+//! `holdpoint.v1.ErrorReason`: clients branch on the reason and show the message. A fault says nothing about our insides;
+//! the log has them, under the same incident id.
+
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    error::Error,
+    hash::BuildHasher as _,
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+use prost::Message as _;
+use prost_types::Timestamp;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _, pb};
+use uuid::Uuid;
+
+use crate::{auth, domain::Rejection, engine, proto::v1::ErrorReason};
+
+const DOMAIN: &str = "holdpoint";
+/// Clients allow 8 KiB for all metadata of a reply, by default, and see RESOURCE_EXHAUSTED instead of our error where
+/// it is more. Base64 adds a third.
+const DETAILS_BYTES_MAX: usize = 3 << 10;
+/// What `BadRequest` may take of that; the rest is for `ErrorInfo` and the message, which stands in the details again.
+const VIOLATIONS_BYTES_MAX: usize = DETAILS_BYTES_MAX - 768;
+/// The longest piece of text that came from outside and goes into an error.
+const QUOTE_BYTES_MAX: usize = 256;
+/// How many ids of steps an error names.
+const STEP_IDS_MAX: usize = 20;
+const RECONNECT_MILLISECONDS: RangeInclusive<u64> = 1_000..=5_000;
+const OVERLOAD_MILLISECONDS: RangeInclusive<u64> = 100..=1_000;
+
+/// INVALID_ARGUMENT: these fields of the request are wrong. As many are named as fit, in the order given.
+#[must_use]
+pub fn invalid(violations: Vec<FieldViolation>) -> Status {
+    let count = violations.len();
+    let mut bytes = 0;
+    let named: Vec<_> = violations
+        .into_iter()
+        .map(|violation| FieldViolation::new(clip(&violation.field), clip(&violation.description)))
+        .take_while(|violation| {
+            bytes += violation_bytes(violation);
+            bytes <= VIOLATIONS_BYTES_MAX
+        })
+        .collect();
+
+    let message = match named.as_slice() {
+        [only] if count == 1 => format!("invalid request: {} {}", only.field, only.description),
+        _ => format!("invalid request: {count} fields"),
+    };
+    let omitted = count - named.len();
+    let omitted = (omitted > 0).then(|| ("omitted", omitted.to_string()));
+    let details = ErrorDetails::with_bad_request(named);
+    refuse(Code::InvalidArgument, message, ErrorReason::FieldInvalid, omitted, details)
+}
+
+/// DEADLINE_EXCEEDED: the deadline of the call passed.
+#[must_use]
+pub fn deadline_exceeded() -> Status {
+    let message = "the deadline of the call has passed; a change may have been made".to_owned();
+    refuse(Code::DeadlineExceeded, message, ErrorReason::DeadlineExceeded, [], ErrorDetails::new())
+}
+
+/// INVALID_ARGUMENT: the message cannot be decoded; `detail` is what the decoder said.
+#[must_use]
+pub fn malformed(detail: &str) -> Status {
+    let message = format!("the message cannot be decoded: {}", clip(detail));
+    refuse(Code::InvalidArgument, message, ErrorReason::MessageMalformed, [], ErrorDetails::new())
+}
+
+/// RESOURCE_EXHAUSTED: the message is longer than the server takes.
+#[must_use]
+pub fn message_too_large(maximum: usize) -> Status {
+    limit_exceeded("message_bytes", maximum as u64)
+}
+
+/// INVALID_ARGUMENT: the metadata that tells the caller is wrong.
+#[must_use]
+pub fn caller_invalid(refusal: &auth::Refusal) -> Status {
+    let key = ("key", refusal.key.to_owned());
+    let message = refusal.to_string();
+    refuse(Code::InvalidArgument, message, ErrorReason::CallerInvalid, [key], ErrorDetails::new())
+}
+
+/// UNAVAILABLE: the server is going away. Clients are asked to come back at different times.
+#[must_use]
+pub fn shutting_down() -> Status {
+    let message = "the server is shutting down".to_owned();
+    let details = ErrorDetails::with_retry_info(Some(random(RECONNECT_MILLISECONDS)));
+    refuse(Code::Unavailable, message, ErrorReason::ShuttingDown, [], details)
+}
+
+/// RESOURCE_EXHAUSTED: `limit`, the name of a member of `config::Limits`, would be passed.
+#[must_use]
+pub fn limit_exceeded(limit: &'static str, maximum: u64) -> Status {
+    let message = format!("the limit {limit} of {maximum} would be passed");
+    let metadata = [("limit", limit.to_owned()), ("maximum", maximum.to_string())];
+    refuse(Code::ResourceExhausted, message, ErrorReason::LimitExceeded, metadata, ErrorDetails::new())
+}
+
+/// RESOURCE_EXHAUSTED: more commands wait than the server takes on.
+#[must_use]
+pub fn overloaded() -> Status {
+    let message = "the server is overloaded".to_owned();
+    let details = ErrorDetails::with_retry_info(Some(random(OVERLOAD_MILLISECONDS)));
+    refuse(Code::ResourceExhausted, message, ErrorReason::Overloaded, [], details)
+}
+
+/// INTERNAL: a fault of ours. It is logged here, and nowhere else; the client gets the id to find it by.
+#[must_use]
+pub fn internal(fault: &(dyn Error + 'static)) -> Status {
+    let incident = Uuid::now_v7().to_string();
+    tracing::error!(incident, error = fault, "internal fault");
+    let message = "internal fault; the server's log has more under the incident".to_owned();
+    let incident = ("incident", incident);
+    refuse(Code::Internal, message, ErrorReason::Internal, [incident], ErrorDetails::new())
+}
+
+/// INVALID_ARGUMENT: an update mask names fields that cannot be updated.
+#[must_use]
+pub fn immutable_fields(violations: Vec<FieldViolation>) -> Status {
+    let message = format!("the update mask names {} fields that cannot be updated", violations.len());
+    let details = ErrorDetails::with_bad_request(violations);
+    refuse(Code::InvalidArgument, message, ErrorReason::ImmutableField, [], details)
+}
+
+/// INVALID_ARGUMENT: the page token was not made for this request, or is damaged.
+#[must_use]
+pub fn page_token_invalid() -> Status {
+    let message = "the page token was not made for this request; begin without one".to_owned();
+    refuse(Code::InvalidArgument, message, ErrorReason::PageTokenInvalid, [], ErrorDetails::new())
+}
+
+/// INVALID_ARGUMENT: the resume token was not made for this watch, or is damaged.
+#[must_use]
+pub fn resume_token_invalid() -> Status {
+    let message = "the resume token was not made for this watch; take a new snapshot".to_owned();
+    refuse(Code::InvalidArgument, message, ErrorReason::ResumeTokenInvalid, [], ErrorDetails::new())
+}
+
+/// FAILED_PRECONDITION: the resume token was made by another store, or lies ahead of this one.
+#[must_use]
+pub fn resume_token_foreign() -> Status {
+    let message = "the resume token was made by another store; take a new snapshot".to_owned();
+    refuse(Code::FailedPrecondition, message, ErrorReason::ResumeTokenForeign, [], ErrorDetails::new())
+}
+
+/// OUT_OF_RANGE: what comes after the resume token is no longer kept.
+#[must_use]
+pub fn resume_token_expired(oldest: Option<Timestamp>) -> Status {
+    let message = "events after the resume token are no longer kept; take a new snapshot".to_owned();
+    let oldest = oldest.map(|time| ("oldest", time.to_string()));
+    refuse(Code::OutOfRange, message, ErrorReason::ResumeTokenExpired, oldest, ErrorDetails::new())
+}
+
+/// NOT_FOUND: the caller's organization has no such job. `key` is `jobId` or `clientJobId`.
+#[must_use]
+pub fn job_not_found(key: &'static str, id: &str) -> Status {
+    let details = ErrorDetails::with_resource_info("holdpoint.v1.Job", clip(id), "", "");
+    refuse(
+        Code::NotFound,
+        "no such job".to_owned(),
+        ErrorReason::JobNotFound,
+        [(key, id.to_owned())],
+        details,
+    )
+}
+
+/// What the engine refused or failed to do. `job_id` is what the request called the job.
+#[must_use]
+pub fn from_engine(job_id: &str, error: engine::Error) -> Status {
+    let message = error.to_string();
+    match error {
+        engine::Error::Rejected(rejection) => from_rejection(job_id, rejection),
+        engine::Error::RequestIdReused => precondition(message, ErrorReason::RequestIdReused, []),
+        engine::Error::Overloaded => overloaded(),
+        engine::Error::Stopping => shutting_down(),
+        // Logged once, where the server learns that it must stop.
+        engine::Error::Failed(_) => {
+            let message =
+                "the store failed, and the server is stopping; a change may have been made".to_owned();
+            refuse(Code::Unavailable, message, ErrorReason::StoreFailed, [], ErrorDetails::new())
+        }
+        engine::Error::Store(error) => internal(&error),
+    }
+}
+
+fn from_rejection(job_id: &str, rejection: Rejection) -> Status {
+    use ErrorReason as Reason;
+
+    let message = rejection.to_string();
+    let none = ErrorDetails::new();
+    match rejection {
+        Rejection::JobNotFound => job_not_found("jobId", job_id),
+        Rejection::JobAlreadyExists { job_id } => {
+            refuse(Code::AlreadyExists, message, Reason::JobAlreadyExists, [("jobId", job_id)], none)
+        }
+        Rejection::JobIdRetired { job_id } => {
+            refuse(Code::AlreadyExists, message, Reason::JobDeleted, [("jobId", job_id)], none)
+        }
+        Rejection::JobDeleted { job_id } => precondition(message, Reason::JobDeleted, [("jobId", job_id)]),
+        Rejection::JobClosed { job_id } => precondition(message, Reason::JobClosed, [("jobId", job_id)]),
+        Rejection::JobCompleted { job_id } => {
+            precondition(message, Reason::JobCompleted, [("jobId", job_id)])
+        }
+        Rejection::StepsRunning { job_id, mut step_ids } => {
+            step_ids.truncate(STEP_IDS_MAX);
+            let step_ids = ("stepIds", step_ids.join(","));
+            precondition(message, Reason::StepsRunning, [("jobId", job_id), step_ids])
+        }
+        Rejection::WorkflowMismatch { job_id, workflow_id } => {
+            let metadata = [("jobId", job_id), ("workflowId", workflow_id)];
+            precondition(message, Reason::WorkflowMismatch, metadata)
+        }
+        Rejection::WorkflowNotFound { workflow_id } => {
+            precondition(message, Reason::WorkflowNotFound, [("workflowId", workflow_id)])
+        }
+        Rejection::EtagMismatch { etag } => {
+            refuse(Code::Aborted, message, Reason::EtagMismatch, [("etag", etag)], none)
+        }
+        Rejection::LimitExceeded { limit, maximum } => limit_exceeded(limit, maximum),
+    }
+}
+
+/// FAILED_PRECONDITION, with the reason also as the precondition that is not met.
+fn precondition<const N: usize>(
+    message: String,
+    reason: ErrorReason,
+    metadata: [(&'static str, String); N],
+) -> Status {
+    let subject = metadata.first().map(|(_, value)| clip(value)).unwrap_or_default();
+    let details = ErrorDetails::with_precondition_failure_violation(word(reason), subject, message.as_str());
+    refuse(Code::FailedPrecondition, message, reason, metadata, details)
+}
+
+fn word(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+fn refuse(
+    code: Code,
+    message: String,
+    reason: ErrorReason,
+    metadata: impl IntoIterator<Item = (&'static str, String)>,
+    mut details: ErrorDetails,
+) -> Status {
+    let metadata: HashMap<_, _> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), clip(&value))).collect();
+    details.set_error_info(word(reason), DOMAIN, metadata);
+    Status::with_error_details(code, message, details)
+}
+
+/// What a violation takes in the details, with its tag and length.
+fn violation_bytes(violation: &FieldViolation) -> usize {
+    let bytes = pb::bad_request::FieldViolation {
+        field: violation.field.clone(),
+        description: violation.description.clone(),
+        ..Default::default()
+    }
+    .encoded_len();
+    1 + prost::length_delimiter_len(bytes) + bytes
+}
+
+/// The beginning of a text, where it is too long for an error.
+fn clip(text: &str) -> String {
+    if text.len() <= QUOTE_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = (0..=QUOTE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+/// Any time in the range. It spreads clients; nobody needs to be unable to guess it.
+fn random(milliseconds: RangeInclusive<u64>) -> Duration {
+    let span = milliseconds.end() - milliseconds.start() + 1;
+    let offset = RandomState::new().hash_one(()) % span;
+    Duration::from_millis(milliseconds.start() + offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, HashSet},
+        io,
+    };
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn violation(field: &str, description: &str) -> FieldViolation {
+        FieldViolation::new(field, description)
+    }
+
+    /// A status as one line, with what changes from call to call left out.
+    fn line(status: &Status) -> String {
+        let details = status.get_error_details();
+        let info = details.error_info().expect("every status has a reason");
+        assert_eq!(info.domain, "holdpoint");
+        let metadata: BTreeMap<_, _> = info.metadata.iter().filter(|(key, _)| *key != "incident").collect();
+        let retry = if details.retry_info().is_some() { " retry" } else { "" };
+        let violations = details.bad_request().map_or(0, |bad| bad.field_violations.len());
+        format!(
+            "{:?} {} {metadata:?}{retry} violations={violations}: {}\n",
+            status.code(),
+            info.reason,
+            status.message(),
+        )
+    }
+
+    #[track_caller]
+    fn check(statuses: &[Status], expected: Expect) {
+        expected.assert_eq(&statuses.iter().map(line).collect::<String>());
+    }
+
+    #[test]
+    fn every_refusal_has_its_code_its_reason_and_its_metadata() {
+        let caller = auth::caller(&http::HeaderMap::from_iter([(
+            http::HeaderName::from_static("holdpoint-org"),
+            http::HeaderValue::from_static("a b"),
+        )]))
+        .unwrap_err();
+        check(
+            &[
+                invalid(vec![violation("job_id", "is required")]),
+                invalid(vec![violation("job_id", "is required"), violation("etag", "is unknown")]),
+                deadline_exceeded(),
+                malformed("invalid varint"),
+                message_too_large(4096),
+                caller_invalid(&caller),
+                shutting_down(),
+                limit_exceeded("watches", 10),
+                overloaded(),
+                internal(&io::Error::other("the disk said something private")),
+            ],
+            expect![[r#"
+                InvalidArgument FIELD_INVALID {} violations=1: invalid request: job_id is required
+                InvalidArgument FIELD_INVALID {} violations=2: invalid request: 2 fields
+                DeadlineExceeded DEADLINE_EXCEEDED {} violations=0: the deadline of the call has passed; a change may have been made
+                InvalidArgument MESSAGE_MALFORMED {} violations=0: the message cannot be decoded: invalid varint
+                ResourceExhausted LIMIT_EXCEEDED {"limit": "message_bytes", "maximum": "4096"} violations=0: the limit message_bytes of 4096 would be passed
+                InvalidArgument CALLER_INVALID {"key": "holdpoint-org"} violations=0: holdpoint-org must be 1 to 64 letters, digits or -_.:@
+                Unavailable SHUTTING_DOWN {} retry violations=0: the server is shutting down
+                ResourceExhausted LIMIT_EXCEEDED {"limit": "watches", "maximum": "10"} violations=0: the limit watches of 10 would be passed
+                ResourceExhausted OVERLOADED {} retry violations=0: the server is overloaded
+                Internal INTERNAL {} violations=0: internal fault; the server's log has more under the incident
+            "#]],
+        );
+    }
+
+    #[test]
+    fn details_stay_small_and_count_what_they_leave_out() {
+        let rows = [
+            (1, "x".repeat(100_000)),
+            (10, "x".repeat(20)),
+            (100, "x".repeat(20)),
+            (10_000, "é".repeat(500)),
+        ];
+        for (count, text) in rows {
+            let violations = (0..count).map(|n| violation(&format!("steps[{n}].{text}"), &text)).collect();
+            let status = invalid(violations);
+            assert!(status.details().len() <= DETAILS_BYTES_MAX, "{} bytes", status.details().len());
+            let details = status.get_error_details();
+            let named = details.bad_request().unwrap().field_violations.len();
+            let omitted = details.error_info().unwrap().metadata.get("omitted");
+            let omitted = omitted.map_or(0, |omitted| omitted.parse().unwrap());
+            assert!(named > 0);
+            assert_eq!(named + omitted, count);
+        }
+        let status = malformed(&"é".repeat(10_000));
+        assert!(status.message().len() < 400 && status.details().len() < DETAILS_BYTES_MAX);
+    }
+
+    #[test]
+    fn an_incident_tells_nothing_but_its_id() {
+        let status = internal(&io::Error::other("the disk said something private"));
+        let incident = status.get_error_details().error_info().unwrap().metadata["incident"].clone();
+        assert_eq!(Uuid::parse_str(&incident).unwrap().get_version_num(), 7);
+        assert!(!status.message().contains("private"));
+        assert!(!String::from_utf8_lossy(status.details()).contains("private"));
+    }
+
+    #[test]
+    fn clients_are_asked_to_come_back_at_different_times() {
+        let delays: Vec<_> =
+            (0..64).map(|_| shutting_down().get_details_retry_info().unwrap().retry_delay.unwrap()).collect();
+        let allowed = Duration::from_secs(1)..=Duration::from_secs(5);
+        assert!(delays.iter().all(|delay| allowed.contains(delay)));
+        let distinct: HashSet<_> = delays.iter().collect();
+        assert!(distinct.len() > 32, "{delays:?}");
+    }
+}

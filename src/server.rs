@@ -1,0 +1,290 @@
+//! Puts the pieces together and serves until told to stop.
+
+use std::{
+    convert::Infallible,
+    io::{self, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{Request, Response};
+use tokio::{net::TcpListener, time};
+use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    body::Body,
+    server::NamedService,
+    service::Routes,
+    transport::{self, Server, server::TcpIncoming},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::Service;
+
+use crate::{
+    config::{Config, Limits, StoreKind},
+    domain,
+    engine::{Engine, Options, System},
+    proto::{
+        API_DESCRIPTORS,
+        v1::{job_service_server::JobServiceServer, sync_service_server::SyncServiceServer},
+    },
+    rpc::{JobService, SyncService, layer::RequestLayer},
+    store::{self, MemoryStore, SledOptions, SledStore, Store},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The name by which health checks mean the server as a whole.
+const WHOLE_SERVER: &str = "";
+/// How long those who wait may take to hear that the store has failed.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// How long to wait before accepting again when the system has no descriptors left: it would fail at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken, or not one of this machine's.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The descriptors for reflection cannot be read.
+    #[error("cannot describe the services")]
+    Describe(#[from] tonic_reflection::server::Error),
+    /// The data directory cannot be used.
+    #[error("cannot open the store")]
+    Open(#[from] store::OpenError),
+    /// The store was opened and cannot be read.
+    #[error("cannot read the store")]
+    Read(#[source] store::Error),
+    /// Serving broke off.
+    #[error("cannot serve")]
+    Serve(#[from] transport::Error),
+    /// The store failed while serving. What was acknowledged is kept; the rest happened or not.
+    #[error("the store failed while serving")]
+    Failed(#[source] Arc<store::Error>),
+    /// The store did not close in good order. The next start finds everything that was acknowledged all the same.
+    #[error("cannot close the store")]
+    Close(#[source] store::Error),
+}
+
+/// Serves as configured until `shutdown` is cancelled, and says on stdout in one line where it listens.
+///
+/// # Errors
+/// When something that is needed before the first call is not to be had, serving breaks off, or the store fails.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    warn_of_what_is_not_safe(&config);
+    // A taken port is the commonest fault, and found before the store is touched.
+    let (listener, address) = listen(config.listen).await?;
+    let store = open_store(&config)?;
+    let engine =
+        Engine::start(store, Arc::new(System), options(&config.limits)).await.map_err(Error::Read)?;
+    let services = services(&config, &engine, shutdown.clone())?;
+    announce(address);
+
+    let failed = end_on_failure(engine.clone(), shutdown.clone());
+    tokio::select! {
+        served = serve(listener, services, &config, shutdown) => served?,
+        failure = failed => return Err(failure),
+    }
+    engine.stop().await.map_err(Error::Close)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends the server when the store fails: it does not go on over a store it cannot trust. Those who wait are told first.
+async fn end_on_failure(engine: Engine, shutdown: CancellationToken) -> Error {
+    let failure = engine.failed().await;
+    tracing::error!(error = &*failure as &dyn std::error::Error, "the store failed; stopping");
+    shutdown.cancel();
+    time::sleep(FAREWELL).await;
+    Error::Failed(failure)
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    Ok(match config.store.kind {
+        StoreKind::Memory => Arc::new(MemoryStore::new()),
+        StoreKind::Sled => {
+            let options = SledOptions { cache_bytes: config.store.cache_bytes };
+            Arc::new(SledStore::open(&config.data_dir, &options)?)
+        }
+    })
+}
+
+fn options(limits: &Limits) -> Options {
+    const HOUR_SECONDS: u64 = 3600;
+    Options {
+        limits: domain::Limits { reports_per_job: limits.reports_per_job as u64 },
+        commands_waiting_max: limits.commands_waiting,
+        tail_bytes: limits.tail_bytes,
+        request_window: Duration::from_secs(limits.request_id_hours * HOUR_SECONDS),
+        requests_max: limits.request_ids,
+        log_age_max: Duration::from_secs(limits.log_days * 24 * HOUR_SECONDS),
+        log_events_max: limits.log_events,
+    }
+}
+
+/// Everything that is served. Watches end once `drain` is cancelled.
+///
+/// # Errors
+/// When the descriptors for reflection cannot be read.
+pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> Result<Services, Error> {
+    let limits = &config.limits;
+    let message_bytes = limits.message_bytes;
+    let jobs = JobService::new(engine.clone(), limits.clone(), drain);
+    let syncs = SyncService::new(engine.clone(), limits.clone());
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(API_DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Without these, tools show the details of an error as bytes.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(Services::new(health)
+        .with(JobServiceServer::new(jobs).max_decoding_message_size(message_bytes))
+        .with(SyncServiceServer::new(syncs).max_decoding_message_size(message_bytes))
+        .with(health_service.max_decoding_message_size(message_bytes))
+        .with(reflection().build_v1()?.max_decoding_message_size(message_bytes))
+        // What older tools ask, grpcurl among them.
+        .with(reflection().build_v1alpha()?.max_decoding_message_size(message_bytes)))
+}
+
+/// Services, and the health of each.
+#[derive(Debug)]
+pub struct Services {
+    routes: Routes,
+    health: HealthReporter,
+    names: Vec<&'static str>,
+}
+
+impl Services {
+    fn new(health: HealthReporter) -> Self {
+        Self { routes: Routes::default(), health, names: vec![WHOLE_SERVER] }
+    }
+
+    /// Adds a service, and its name to those whose health is told.
+    #[must_use]
+    pub fn with<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.routes = self.routes.add_service(service);
+        self.names.push(S::NAME);
+        self
+    }
+}
+
+/// Tells who asks how the services are.
+struct Health {
+    reporter: HealthReporter,
+    names: Vec<&'static str>,
+}
+
+impl Health {
+    async fn serving(&self) {
+        self.tell(ServingStatus::Serving).await;
+    }
+
+    /// Says so to those who watch, and ends their streams, which would otherwise last as long as the drain may.
+    async fn draining(&mut self) {
+        self.tell(ServingStatus::NotServing).await;
+        for name in &self.names {
+            self.reporter.clear_service_status(name).await;
+        }
+    }
+
+    async fn tell(&self, status: ServingStatus) {
+        for name in &self.names {
+            self.reporter.set_service_status(name, status).await;
+        }
+    }
+}
+
+/// Takes the address, and tells which one it is where the port was left open.
+///
+/// # Errors
+/// When the address is taken, or not one of this machine's.
+pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Serves on `listener` until `shutdown` is cancelled, then gives open calls `drain_seconds` to finish.
+///
+/// The bound matters: a client that ignores GOAWAY, or a connection that never said anything, can hold a graceful
+/// shutdown open for ever (hyperium/hyper#4170). Connections that outlive it end with the process.
+///
+/// # Errors
+/// When serving breaks off.
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    config: &Config,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let Services { routes, health: reporter, names } = services;
+    let mut health = Health { reporter, names };
+    health.serving().await;
+
+    let serving = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(config.keepalive.interval_seconds)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(config.keepalive.timeout_seconds)))
+        .max_concurrent_streams(config.limits.streams_per_connection)
+        .layer(RequestLayer::new(&config.limits))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(accept(listener), shutdown.clone().cancelled_owned());
+    tokio::pin!(serving);
+
+    tokio::select! {
+        result = &mut serving => return Ok(result?),
+        () = shutdown.cancelled() => health.draining().await,
+    }
+    match time::timeout(Duration::from_secs(config.drain_seconds), serving).await {
+        Ok(result) => result?,
+        Err(time::error::Elapsed { .. }) => {
+            tracing::warn!(config.drain_seconds, "open calls outlived the drain; dropping them");
+        }
+    }
+    Ok(())
+}
+
+fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<tokio::net::TcpStream>> {
+    TcpIncoming::from(listener).with_nodelay(Some(true)).then(|accepted| async {
+        if let Err(error) = &accepted {
+            tracing::warn!(error = error as &dyn std::error::Error, "cannot accept a connection");
+            time::sleep(ACCEPT_PAUSE).await;
+        }
+        accepted
+    })
+}
+
+fn warn_of_what_is_not_safe(config: &Config) {
+    tracing::warn!(
+        "DEVELOPMENT MODE: every caller on this machine is believed to be who it says, and may do everything"
+    );
+    if config.store.kind == StoreKind::Memory {
+        tracing::warn!("THE STORE IS IN MEMORY: everything is lost when the server stops");
+    }
+}
+
+/// One line for who started the server, and nothing else ever on stdout.
+fn announce(address: SocketAddr) {
+    // Somebody who closed stdout does not want to know.
+    let _ = writeln!(io::stdout(), "holdpoint is listening on {address}");
+    tracing::info!(%address, "listening");
+}

@@ -1,0 +1,224 @@
+//! The store of one machine: sled, made durable.
+//!
+//! sled's flush is made real by [`barrier`](super::barrier); its values are kept small ([`value`]), its steps small
+//! ([`stage`]), its writes on one thread ([`committer`]); and what it lost without saying so is found when it is opened
+//! ([`open`], [`directory`]). Nothing outside this module knows of sled.
+
+mod committer;
+mod directory;
+mod open;
+mod read;
+mod stage;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod trim;
+mod value;
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, RwLock, atomic::AtomicU64, atomic::Ordering},
+};
+
+use ::sled::Db;
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+pub use self::open::OpenError;
+use self::{committer::Committer, directory::Directory, open::Opened};
+use super::{
+    Batch, Error, JobKey, LogRecord, Partition, Result, Scan, Sequence, Store, StoreId, barrier::Barrier,
+};
+
+/// How sled is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SledOptions {
+    /// The size of sled's cache, which takes 3 to 4 times as much under reads.
+    pub cache_bytes: u64,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// A store in a directory, with one partition.
+///
+/// Dropping it without [`close`](Store::close) is as safe as a crash. Keys whose first letter is one of `E`, `L`, `M`, `X`
+/// and `Z`, and the empty key, are its own: a caller that uses them is wrong, and panics.
+pub struct SledStore {
+    // Ends its thread before the rest goes.
+    committer: Committer,
+    shared: Arc<Shared>,
+}
+
+/// What reads and the committer share.
+struct Shared {
+    id: StoreId,
+    tree: Db,
+    head: watch::Sender<Sequence>,
+    oldest: AtomicU64,
+    /// How many commits may show in reads.
+    applied: AtomicU64,
+    durable: watch::Sender<Durable>,
+    /// Held for writing while a commit is applied in more than one step.
+    gate: RwLock<()>,
+    #[cfg(test)]
+    failing: std::sync::Mutex<Option<Step>>,
+    // Let go after the database.
+    directory: Directory,
+}
+
+/// How far the store is durable.
+#[derive(Clone, Debug, Default)]
+struct Durable {
+    /// How many commits are.
+    applied: u64,
+    /// Why no more will be.
+    failure: Option<Error>,
+}
+
+/// Where a test can make a commit fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Before a flush.
+    Flush,
+    /// Before a staged commit counts.
+    Mark,
+    /// Before a staged commit that counts is applied.
+    Apply,
+}
+
+impl SledStore {
+    /// Opens the store in a directory, or creates it.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or is not what was left there; see [`OpenError`].
+    pub fn open(directory: &Path, options: &SledOptions) -> std::result::Result<Self, OpenError> {
+        Self::open_with(directory, options, &Barrier::of_process())
+    }
+
+    fn open_with(
+        path: &Path,
+        options: &SledOptions,
+        barrier: &Barrier,
+    ) -> std::result::Result<Self, OpenError> {
+        let Opened { directory, tree, id, head, oldest, generation } = open::open(path, options, barrier)?;
+        let shared = Arc::new(Shared {
+            id,
+            tree,
+            head: watch::Sender::new(head),
+            oldest: AtomicU64::new(oldest.0),
+            applied: AtomicU64::new(0),
+            durable: watch::Sender::new(Durable::default()),
+            gate: RwLock::new(()),
+            #[cfg(test)]
+            failing: std::sync::Mutex::new(None),
+            directory,
+        });
+        let committer = Committer::start(Arc::clone(&shared), generation)
+            .map_err(OpenError::io("start a thread for", path))?;
+        Ok(Self { committer, shared })
+    }
+}
+
+impl Shared {
+    #[cfg(test)]
+    fn reach(&self, step: Step) -> Result<()> {
+        match *self.failing.lock().unwrap() {
+            Some(failing) if failing == step => Err(failed(::sled::Error::Unsupported("injected".into()))),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test makes it fail")]
+    fn reach(&self, _step: Step) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledStore").field("id", &self.shared.id).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    fn id(&self) -> StoreId {
+        self.shared.id
+    }
+
+    fn partitions(&self) -> u16 {
+        1
+    }
+
+    async fn get(&self, _partition: Partition, key: &[u8]) -> Result<Option<Bytes>> {
+        assert!(!tables::is_reserved(key), "the key is the caller's");
+        self.shared.get(key)
+    }
+
+    async fn scan(&self, _partition: Partition, scan: Scan) -> Result<Vec<(Bytes, Bytes)>> {
+        assert!(!tables::meets_reserved(&scan.start, &scan.end), "the keys are the caller's");
+        self.shared.scan(&scan)
+    }
+
+    async fn commit(&self, _partition: Partition, batch: Batch) -> Result<()> {
+        let reserved = batch.writes.iter().any(|(key, _)| tables::is_reserved(key));
+        assert!(!reserved, "the keys are the caller's");
+        self.committer.commit(batch).await
+    }
+
+    async fn settle(&self, _partition: Partition) -> Result<()> {
+        let applied = self.shared.applied.load(Ordering::SeqCst);
+        let mut durable = self.shared.durable.subscribe();
+        let decided = durable.wait_for(|durable| durable.has_decided(applied)).await;
+        let decided = decided.expect("the sender lives as long as the store");
+        decided.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn head(&self, _partition: Partition) -> watch::Receiver<Sequence> {
+        self.shared.head.subscribe()
+    }
+
+    fn oldest(&self, _partition: Partition) -> Sequence {
+        self.shared.oldest()
+    }
+
+    async fn log(&self, _partition: Partition, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
+        self.shared.log(after, bytes_max)
+    }
+
+    async fn history(
+        &self,
+        _partition: Partition,
+        job: &JobKey,
+        after: Sequence,
+        bytes_max: usize,
+    ) -> Result<Vec<LogRecord>> {
+        self.shared.history(job, after, bytes_max)
+    }
+
+    async fn trim(&self, _partition: Partition, before: Sequence) -> Result<()> {
+        self.committer.trim(before).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.committer.close().await
+    }
+}
+
+/// An error of sled as one of the store.
+fn failed(error: ::sled::Error) -> Error {
+    match error {
+        ::sled::Error::Corruption { .. } => Error::Corrupt(error.to_string()),
+        ::sled::Error::CollectionNotFound(_)
+        | ::sled::Error::Unsupported(_)
+        | ::sled::Error::ReportableBug(_)
+        | ::sled::Error::Io(_) => Error::Failed(Arc::new(error)),
+    }
+}

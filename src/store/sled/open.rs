@@ -1,0 +1,262 @@
+//! Opening: everything that can be known to be wrong with a data directory is found here, before anything is served.
+
+use std::{
+    any::Any,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use ::sled::Db;
+use prost::Message as _;
+
+use super::{
+    SledOptions,
+    directory::Directory,
+    failed, stage, tables,
+    value::{self, corrupt},
+};
+use crate::{
+    proto::storage::v1::LogBatch,
+    store::{Error, Result as StoreResult, Sequence, StoreId, barrier::Barrier},
+};
+
+/// How long sled may leave data in memory that nobody waits for, and how often it cleans up.
+const FLUSH_EVERY_MILLISECONDS: u64 = 200;
+/// How long to wait for the lock of the database, and how often to look.
+const LOCK_ATTEMPTS_MAX: usize = 500;
+const LOCK_RETRY_EVERY: Duration = Duration::from_millis(10);
+
+/// Why a data directory was not opened. The texts are for an operator.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another store in this one, has it open.
+    #[error("the data directory {} is in use by another process: stop that one first", directory.display())]
+    Held {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// A newer version wrote it.
+    #[error(
+        "the data directory has format {format}, and this version knows formats up to {known}: \
+         run the version that wrote it, or a newer one"
+    )]
+    Newer {
+        /// Its format.
+        format: u32,
+        /// The newest format that this version knows.
+        known: u32,
+    },
+    /// There is data, and nothing that says what it is.
+    #[error(
+        "the data directory {} has data but no FORMAT file: it is not a data directory, or lost a part of it; \
+         restore it from a backup",
+        directory.display()
+    )]
+    Unformatted {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// One of the small files is not what was written.
+    #[error("{} is damaged: restore the data directory from a backup", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+    },
+    /// What is flushed does not reach the disk.
+    #[error(
+        "flushed data does not reach the disk: this build does not replace sync_file_range, \
+         so that acknowledged changes could be lost; use another build"
+    )]
+    NotDurable,
+    /// sled's files are those of another store.
+    #[error(
+        "FORMAT names store {expected}, and the database is of store {found}: \
+         the data directory is put together from two"
+    )]
+    Foreign {
+        /// The id in FORMAT.
+        expected: String,
+        /// The id in the database.
+        found: String,
+    },
+    /// The store had data and has none now.
+    #[error("the database is empty, although it was in use before: restore the data directory from a backup")]
+    Emptied,
+    /// The store had more than it has now.
+    #[error(
+        "the database ends at {head}, although it reached {witness} before: \
+         acknowledged changes are lost; restore the data directory from a backup"
+    )]
+    Behind {
+        /// The newest sequence in the database.
+        head: Sequence,
+        /// The sequence it is known to have reached.
+        witness: Sequence,
+    },
+    /// The content is not what was written.
+    #[error(transparent)]
+    Damaged(Error),
+    /// The database could not be opened.
+    #[error("the database cannot be opened: {0}")]
+    Database(Box<dyn std::error::Error + Send + Sync>),
+    /// The file system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+/// A store as it was found.
+pub(super) struct Opened {
+    pub(super) directory: Directory,
+    pub(super) tree: Db,
+    pub(super) id: StoreId,
+    pub(super) head: Sequence,
+    pub(super) oldest: Sequence,
+    /// The next generation of chunks.
+    pub(super) generation: u64,
+}
+
+/// Opens a data directory, ends what a crash left half-done, and checks what can be checked.
+pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Result<Opened, OpenError> {
+    let directory = Directory::hold(path)?;
+    let id = directory.store_id()?;
+    let witness = directory.witness()?;
+
+    let sled = directory.sled();
+    directory.remove_unfinished_snapshots().map_err(OpenError::io("clean", &sled))?;
+    let tree = open_tree(&sled, options)?;
+    tree.flush().map_err(|error| OpenError::Database(error.into()))?;
+    directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
+
+    check_id(&tree, id, witness)?;
+    if !barrier.is_reached_by(|| probe(&tree)).map_err(OpenError::Damaged)? {
+        return Err(OpenError::NotDurable);
+    }
+    stage::recover(&tree).map_err(OpenError::Damaged)?;
+    let head = head(&tree).map_err(OpenError::Damaged)?;
+    if let Some(witness) = witness
+        && head < witness
+    {
+        return Err(OpenError::Behind { head, witness });
+    }
+    let oldest = oldest(&tree, head).map_err(OpenError::Damaged)?;
+    let generation = next_generation(&tree).map_err(OpenError::Damaged)?;
+
+    // What is noted as reached must be durable first.
+    tree.flush().map_err(|error| OpenError::Database(error.into()))?;
+    directory.write_witness(head).map_err(OpenError::io("write the witness in", path))?;
+    Ok(Opened { directory, tree, id, head, oldest, generation })
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").to_owned()
+}
+
+fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
+    let config = ::sled::Config::new()
+        .path(path)
+        .cache_capacity(options.cache_bytes)
+        .flush_every_ms(Some(FLUSH_EVERY_MILLISECONDS));
+    let mut attempts_left = LOCK_ATTEMPTS_MAX;
+    loop {
+        attempts_left -= 1;
+        // sled panics over some kinds of damage.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(tree)) => return Ok(tree),
+            Ok(Err(error)) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
+            Ok(Err(error)) => return Err(OpenError::Database(error.into())),
+            Err(panic) => return Err(OpenError::Database(panic_text(&*panic).into())),
+        }
+    }
+}
+
+/// Whether sled's own lock is taken. The directory is ours, so it can only be the threads of a store that this process had
+/// open before: sled ends some of them after it is dropped.
+fn is_locked(error: &::sled::Error) -> bool {
+    matches!(error, ::sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
+}
+
+/// Compares the id in the database with the one it should have; gives it one if it is new.
+fn check_id(tree: &Db, id: StoreId, witness: Option<Sequence>) -> Result<(), OpenError> {
+    let stored = value::get(tree, tables::STORE_ID).map_err(OpenError::Damaged)?;
+    match stored {
+        Some(found) if *found == *id.0.as_bytes() => Ok(()),
+        Some(found) => Err(OpenError::Foreign {
+            expected: id.0.to_string(),
+            found: uuid::Uuid::from_slice(&found)
+                .map_or_else(|_| found.escape_ascii().to_string(), |id| id.to_string()),
+        }),
+        None if witness.is_some() || !tree.is_empty() => Err(OpenError::Emptied),
+        None => {
+            let stored = value::encode(tables::STORE_ID, id.0.as_bytes());
+            tree.insert(tables::STORE_ID, stored).map_err(|error| OpenError::Database(error.into()))?;
+            Ok(())
+        }
+    }
+}
+
+/// A change, flushed.
+fn probe(tree: &Db) -> StoreResult<()> {
+    let count = match value::get(tree, tables::PROBE)?.as_deref() {
+        None => 0,
+        Some(bytes) => {
+            u64::from_be_bytes(bytes.try_into().map_err(|_| corrupt(tables::PROBE, "is not a number"))?)
+        }
+    };
+    let stored = value::encode(tables::PROBE, &count.wrapping_add(1).to_be_bytes());
+    tree.insert(tables::PROBE, stored).map_err(failed)?;
+    tree.flush().map_err(failed)?;
+    Ok(())
+}
+
+fn head(tree: &Db) -> StoreResult<Sequence> {
+    let Some(item) = tree.range(tables::batches_to(Sequence(u64::MAX))).next_back() else {
+        return Ok(Sequence(0));
+    };
+    let (key, raw) = item.map_err(failed)?;
+    let head = tables::sequence(&key).ok_or_else(|| corrupt(&key, "has no place in the log"))?;
+    value::resolve(tree, &key, raw)?;
+    Ok(head)
+}
+
+fn oldest(tree: &Db, head: Sequence) -> StoreResult<Sequence> {
+    let trimmed_to = match value::get(tree, tables::OLDEST)? {
+        None => Sequence(1),
+        Some(bytes) => {
+            tables::sequence(&bytes).ok_or_else(|| corrupt(tables::OLDEST, "is not a sequence"))?
+        }
+    };
+    // A trim notes its end first: batches before it may be left, with entries that are gone.
+    let Some(item) = tree.range(tables::batch(trimmed_to)..=tables::batch(head)).next() else {
+        return Ok(head.next());
+    };
+    let (key, raw) = item.map_err(failed)?;
+    let stored = value::resolve(tree, &key, raw)?.ok_or_else(|| corrupt(&key, "is gone"))?;
+    let batch = LogBatch::decode(stored).map_err(|_| corrupt(&key, "is no batch of the log"))?;
+    Ok(Sequence(batch.first_sequence))
+}
+
+fn next_generation(tree: &Db) -> StoreResult<u64> {
+    let Some(item) = tree.range(tables::chunks()).next_back() else { return Ok(0) };
+    let (key, _) = item.map_err(failed)?;
+    let last = tables::generation(&key).ok_or_else(|| corrupt(&key, "has no generation"))?;
+    Ok(last + 1)
+}

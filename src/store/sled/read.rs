@@ -1,0 +1,135 @@
+//! Reading: sled answers from memory or with a short read, so it is asked in place and not on a thread of its own.
+
+use std::sync::atomic::Ordering;
+
+use ::sled::IVec;
+use bytes::{Buf as _, Bytes};
+use prost::Message as _;
+
+use super::{
+    Shared, failed, tables,
+    value::{self, corrupt},
+};
+use crate::{
+    proto::storage::v1::{LogBatch, LogReference},
+    store::{Error, JobKey, LogRecord, Result, Scan, Sequence, log::Page},
+};
+
+impl Shared {
+    pub(super) fn oldest(&self) -> Sequence {
+        Sequence(self.oldest.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let _gate = self.gate.read().map_err(|_| half_applied())?;
+        value::get(&self.tree, key)
+    }
+
+    pub(super) fn scan(&self, scan: &Scan) -> Result<Vec<(Bytes, Bytes)>> {
+        if scan.start >= scan.end {
+            return Ok(Vec::new());
+        }
+        let _gate = self.gate.read().map_err(|_| half_applied())?;
+        let range = self.tree.range(scan.start.as_slice()..scan.end.as_slice());
+        if scan.reverse { self.take(range.rev(), scan.limit) } else { self.take(range, scan.limit) }
+    }
+
+    fn take(
+        &self,
+        mut items: impl Iterator<Item = ::sled::Result<(IVec, IVec)>>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>> {
+        let mut taken = Vec::new();
+        // The limit first: no item is read in vain.
+        while taken.len() < limit
+            && let Some(item) = items.next()
+        {
+            let (key, raw) = item.map_err(failed)?;
+            if let Some(value) = value::resolve(&self.tree, &key, raw)? {
+                taken.push((Bytes::copy_from_slice(&key), value));
+            }
+        }
+        Ok(taken)
+    }
+
+    pub(super) fn log(&self, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
+        // What is durable; sled may show more.
+        let head = *self.head.borrow();
+        let oldest = self.oldest();
+        if after.next() < oldest {
+            return Err(Error::Trimmed { oldest });
+        }
+        let mut page = Page::new(bytes_max);
+        // Every event up to here is on the page, or before it.
+        let mut reached = after;
+        if after < head {
+            for item in self.tree.range(tables::batch(after.next())..=tables::batch(head)) {
+                let (key, raw) = item.map_err(failed)?;
+                // Removed since the item was read.
+                let Some(stored) = value::resolve(&self.tree, &key, raw)? else { break };
+                let batch = LogBatch::decode(stored).map_err(|_| corrupt(&key, "is no batch of the log"))?;
+                if Sequence(batch.first_sequence) > reached.next() {
+                    break;
+                }
+                for reference in batch.entries {
+                    let sequence = Sequence(reference.sequence);
+                    if sequence <= after {
+                        continue;
+                    }
+                    let Some(record) = self.entry(reference)? else { return Err(self.lost(after)) };
+                    if !page.push(record) {
+                        return Ok(page.into_records());
+                    }
+                    reached = sequence;
+                }
+            }
+        }
+        if reached < head { Err(self.lost(after)) } else { Ok(page.into_records()) }
+    }
+
+    pub(super) fn history(&self, job: &JobKey, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
+        let head = *self.head.borrow();
+        let mut page = Page::new(bytes_max);
+        if after >= head {
+            return Ok(page.into_records());
+        }
+        for item in self.tree.range(tables::entry(job, after.next())..=tables::entry(job, head)) {
+            let (key, raw) = item.map_err(failed)?;
+            let sequence = tables::sequence(&key).ok_or_else(|| corrupt(&key, "has no place in the log"))?;
+            // Trimmed since the item was read.
+            let Some(stored) = value::resolve(&self.tree, &key, raw)? else { continue };
+            if !page.push(record(&key, job.clone(), sequence, stored)?) {
+                break;
+            }
+        }
+        Ok(page.into_records())
+    }
+
+    /// The entry behind a reference; none if it is gone.
+    fn entry(&self, reference: LogReference) -> Result<Option<LogRecord>> {
+        let sequence = Sequence(reference.sequence);
+        let job = JobKey { org: reference.org, job_id: reference.job_id };
+        let key = tables::entry(&job, sequence);
+        let Some(stored) = value::get(&self.tree, &key)? else { return Ok(None) };
+        record(&key, job, sequence, stored).map(Some)
+    }
+
+    /// Why a part of the log after a place is not there.
+    fn lost(&self, after: Sequence) -> Error {
+        let oldest = self.oldest();
+        if after.next() < oldest {
+            return Error::Trimmed { oldest };
+        }
+        Error::Corrupt(format!("the log after {after} has a gap"))
+    }
+}
+
+/// An entry as it is stored: whether it deletes its job, then its bytes.
+fn record(key: &[u8], job: JobKey, sequence: Sequence, mut stored: Bytes) -> Result<LogRecord> {
+    let deletes_job = stored.try_get_u8().map_err(|_| corrupt(key, "is no entry of the log"))? != 0;
+    Ok(LogRecord { sequence, job, deletes_job, bytes: stored })
+}
+
+fn half_applied() -> Error {
+    Error::Corrupt("a commit was applied in part only".to_owned())
+}

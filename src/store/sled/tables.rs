@@ -1,0 +1,99 @@
+//! The keys that the backend has for itself, in tables beside those of its caller.
+//!
+//! A key is a table's letter and then parts that sort as they read: texts end with a zero byte, numbers are big-endian.
+//! Changing a key's shape changes the format of the data directory.
+
+use std::ops::RangeInclusive;
+
+use crate::store::{JobKey, Sequence};
+
+/// The entries of the log by job and sequence: also the history of a job.
+const ENTRIES: u8 = b'E';
+/// The batches of the log by the sequence of their last event.
+const BATCHES: u8 = b'L';
+/// Single values about the store.
+const META: u8 = b'M';
+/// The parts of values too large for one key, by generation and index.
+const CHUNKS: u8 = b'X';
+/// The parts of a commit too large for one step, by index.
+const STAGE: u8 = b'Z';
+
+const RESERVED: [u8; 5] = [ENTRIES, BATCHES, META, CHUNKS, STAGE];
+
+/// The store's id.
+pub(super) const STORE_ID: &[u8] = &[META, b'i'];
+/// The sequence of the oldest event kept, once the log was trimmed.
+pub(super) const OLDEST: &[u8] = &[META, b'o'];
+/// Written at each start, to see whether a flush reaches the disk.
+pub(super) const PROBE: &[u8] = &[META, b'p'];
+/// There while a staged commit counts and is not applied yet.
+pub(super) const STAGED: &[u8] = &[META, b's'];
+
+/// Whether a key is in a table of the backend's.
+pub(super) fn is_reserved(key: &[u8]) -> bool {
+    key.first().is_none_or(|table| RESERVED.contains(table))
+}
+
+/// Whether a range of keys, its end without, meets a table of the backend's.
+pub(super) fn meets_reserved(start: &[u8], end: &[u8]) -> bool {
+    is_reserved(start) || RESERVED.iter().map(std::slice::from_ref).any(|table| start < table && table < end)
+}
+
+pub(super) fn entry(job: &JobKey, sequence: Sequence) -> Vec<u8> {
+    let mut key = Vec::with_capacity(job.org.len() + job.job_id.len() + 11);
+    key.push(ENTRIES);
+    for text in [&job.org, &job.job_id] {
+        debug_assert!(!text.contains('\0'), "an id has no zero byte");
+        key.extend_from_slice(text.as_bytes());
+        key.push(0);
+    }
+    key.extend_from_slice(&sequence.0.to_be_bytes());
+    key
+}
+
+pub(super) fn batch(last: Sequence) -> Vec<u8> {
+    numbered(BATCHES, last.0)
+}
+
+/// The batches whose last event is not after `last`.
+pub(super) fn batches_to(last: Sequence) -> RangeInclusive<Vec<u8>> {
+    batch(Sequence(0))..=batch(last)
+}
+
+pub(super) fn chunk(generation: u64, index: u32) -> Vec<u8> {
+    let mut key = numbered(CHUNKS, generation);
+    key.extend_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// All chunks of all generations.
+pub(super) fn chunks() -> RangeInclusive<Vec<u8>> {
+    chunk(0, 0)..=chunk(u64::MAX, u32::MAX)
+}
+
+pub(super) fn stage(index: u32) -> Vec<u8> {
+    let mut key = vec![STAGE];
+    key.extend_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// All parts of a staged commit.
+pub(super) fn stages() -> RangeInclusive<Vec<u8>> {
+    stage(0)..=stage(u32::MAX)
+}
+
+/// The sequence that ends the key of an entry or a batch.
+pub(super) fn sequence(key: &[u8]) -> Option<Sequence> {
+    key.last_chunk().map(|bytes| Sequence(u64::from_be_bytes(*bytes)))
+}
+
+/// The generation in the key of a chunk.
+pub(super) fn generation(key: &[u8]) -> Option<u64> {
+    key.get(1..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+fn numbered(table: u8, number: u64) -> Vec<u8> {
+    let mut key = vec![table];
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}

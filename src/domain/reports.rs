@@ -458,7 +458,7 @@ impl Fields {
             ("hierarchy_stack", job.hierarchy_stack.clone()),
             ("packet_ids", texts(&job.packet_ids)),
             ("job_exclusion", list_value(job.job_exclusion.clone())),
-            ("excluded", job.excluded.map(|excluded| Value::from(excluded))),
+            ("excluded", job.excluded.map(Value::from)),
         ])
     }
 }

@@ -446,7 +446,7 @@ async fn trimming_forgets_deleted_jobs(store: &Arc<dyn Store>) {
 
     store.trim(FIRST, Sequence(99)).await.unwrap();
     assert_eq!(store.oldest(FIRST), Sequence(7));
-    assert_eq!(history(&**store, "a").await, []);
+    assert_eq!(history(&**store, "a").await, Vec::<u64>::new());
     assert_eq!(history(&**store, "aa").await, [3]);
     // Its deletion is in the newest batch, which stays.
     assert_eq!(history(&**store, "b").await, [2, 6, 7]);

@@ -334,9 +334,9 @@ fn index_run(org: &str, index: &Index) -> Key {
 fn index_keys(org: &str, job: &Job) -> BTreeSet<Vec<u8>> {
     let read = summary(job);
     let mut runs = vec![Index::All, Index::Status(read.status(), read.closed)];
-    let named: [(String, fn(String) -> Index); 3] =
-        [(read.team, Index::Team), (read.user_id, Index::User), (read.workflow_id, Index::Workflow)];
-    runs.extend(named.into_iter().filter(|(value, _)| !value.is_empty()).map(|(value, index)| index(value)));
+    runs.extend(Some(read.team).filter(|team| !team.is_empty()).map(Index::Team));
+    runs.extend(Some(read.user_id).filter(|id| !id.is_empty()).map(Index::User));
+    runs.extend(Some(read.workflow_id).filter(|id| !id.is_empty()).map(Index::Workflow));
     runs.extend(read.assignees.into_iter().map(Index::Assignee));
     let time = job.create_time.unwrap_or_default();
     runs.iter().map(|index| index_run(org, index).time(&time).text(&job.job_id).into_bytes()).collect()

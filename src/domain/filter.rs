@@ -1,5 +1,8 @@
 //! Which jobs a list, a count or a watch is about.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use cel::Value;

@@ -1,5 +1,8 @@
 //! A job's life, less what steps do to it: SPEC 3.6.
 
+#[cfg(test)]
+mod tests;
+
 use super::{Context, Decision, Existing, JobState, Rejection, decision::Draft, steps};
 use crate::proto::v1::{
     AbortJobResponse, CloseJobResponse, CreateJobResponse, DeleteJobResponse, Job, JobEventType, JobStatus,

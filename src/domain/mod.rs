@@ -18,6 +18,8 @@ mod decision;
 mod event;
 mod expression;
 mod filter;
+#[cfg(test)]
+mod fixtures;
 mod job;
 mod rejection;
 mod reports;

@@ -4,8 +4,13 @@
 //!
 //! * the *header* is a register: the greatest (`updated`, `modified`, bytes, status) stands;
 //! * a *report* is a register for each `unique_step_id`: the greatest (`updated`, undone, bytes) stands;
-//! * the *terminal status* is a register: the smallest (`updated`, ABORTED before COMPLETED) stands;
+//! * the *terminal status*, with its reason, is a register: the smallest (`updated`, ABORTED before COMPLETED) stands;
 //! * everything else (status, steps, current steps) is a function of these.
+
+#[cfg(test)]
+mod law;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cmp::Ordering,
@@ -166,15 +171,19 @@ impl Sync {
         let added =
             news.iter().filter(|report| !before.reports.contains_key(report.unique_step_id())).count();
         let maximum = context.limits.reports_per_job;
-        if (before.reports.len() + added) as u64 > maximum {
+        if added > 0 && (before.reports.len() + added) as u64 > maximum {
             return Err(Rejection::LimitExceeded { limit: "reports_per_job", maximum });
         }
         Ok(news)
     }
 
     fn report(&self, told: &Told, before: &JobState, context: &Context) -> StepReport {
-        let job_version = before.job.workflow.as_ref().map(|workflow| &workflow.version_id);
         let version = &metadata(&self.header).workflow_version_id;
+        let is_the_jobs = match &before.job.workflow {
+            Some(workflow) => workflow.version_id == *version,
+            // The job takes the workflow from this sync, unless it is closed.
+            None => !before.job.closed,
+        };
         let held = told.entry.step().and_then(|step| before.steps.get(step.step_id()));
         StepReport {
             job_id: before.job.job_id.clone(),
@@ -182,9 +191,7 @@ impl Sync {
             undone: told.undone,
             late: before.job.closed,
             overrode_hold: held.is_some_and(|step| !step.hold_ids.is_empty()),
-            workflow_version_id: version
-                .clone()
-                .filter(|_| job_version.is_some_and(|of_job| of_job != version)),
+            workflow_version_id: version.clone().filter(|_| !is_the_jobs),
             record_time: Some(context.now),
         }
     }
@@ -201,7 +208,9 @@ impl Sync {
         }
         if is_terminal(self.status) {
             let updated = metadata(&self.header).updated;
-            let told = SyncTerminal { status: self.status.into(), updated };
+            let reason = metadata(&self.header).abandon_reason.clone();
+            let abandon_reason = reason.filter(|_| self.status == JobStatus::Aborted);
+            let told = SyncTerminal { status: self.status.into(), updated, abandon_reason };
             let smaller =
                 registers.terminal.as_ref().is_none_or(|standing| compare_terminals(&told, standing).is_lt());
             if smaller {
@@ -225,16 +234,22 @@ impl Sync {
         if header_changed {
             apply_header(&mut job, header);
         }
+        if is_terminal(job.status()) {
+            job.abandon_reason = abandon_reason(merged, &job);
+        }
         let has_reports = !before.reports.is_empty() || !news.is_empty();
         if !is_terminal(job.status()) {
-            job.set_status(open_status(job.status(), merged.header_status(), has_reports));
+            // What an action made of the status stands until a newer header comes.
+            let status_changed =
+                before.sync.as_ref().is_none_or(|sync| sync.header_status != merged.header_status);
+            let said = if header_changed || status_changed { merged.header_status() } else { job.status() };
+            job.set_status(open_status(job.status(), said, has_reports));
         }
-        let steps = before
-            .steps
-            .values()
-            .filter(|step| !touched.contains_key(&step.step_id))
-            .chain(touched.values().flatten());
-        job.current_step_ids = steps::current_step_ids(metadata(header).current_step.as_deref(), steps);
+        if header_changed || !touched.is_empty() {
+            let untouched = before.steps.values().filter(|step| !touched.contains_key(&step.step_id));
+            let steps = untouched.chain(touched.values().flatten());
+            job.current_step_ids = steps::current_step_ids(metadata(header).current_step.as_deref(), steps);
+        }
         job
     }
 
@@ -350,7 +365,8 @@ fn step_of_reports(
     step
 }
 
-/// Tells the news, each with the step as it is after all of them, and the steps that went with the first.
+/// Tells the news, each with the step as it is after all of them, and the steps that went with the first. A step that a
+/// report left, and that no news are of, is told with that report too, in an event before the report's own.
 fn record_reports(draft: &mut Draft<'_>, news: Vec<StepReport>, mut touched: TouchedSteps) {
     let mut removed: Vec<String> = Vec::new();
     touched.retain(|id, step| {
@@ -359,14 +375,23 @@ fn record_reports(draft: &mut Draft<'_>, news: Vec<StepReport>, mut touched: Tou
         }
         step.is_some()
     });
+    let mut left: BTreeSet<String> = touched.keys().cloned().collect();
+    for report in &news {
+        left.remove(step_id(report));
+    }
     for report in news {
-        let step = touched.get(step_id(&report)).cloned().flatten();
-        let removed_step_ids = std::mem::take(&mut removed);
-        draft.record(JobEventType::ReportRecorded, |event| {
-            event.report = Some(report);
-            event.step = step;
-            event.removed_step_ids = removed_step_ids;
-        });
+        let before =
+            draft.state.reports.get(report.unique_step_id()).map(|before| step_id(before).to_owned());
+        let left_step_id = before.and_then(|step_id| left.take(&step_id));
+        for step_id in left_step_id.as_deref().into_iter().chain([step_id(&report)]) {
+            let step = touched.get(step_id).cloned().flatten();
+            let removed_step_ids = std::mem::take(&mut removed);
+            draft.record(JobEventType::ReportRecorded, |event| {
+                event.report = Some(report.clone());
+                event.step = step;
+                event.removed_step_ids = removed_step_ids;
+            });
+        }
     }
 }
 
@@ -382,6 +407,7 @@ fn record_terminal(draft: &mut Draft<'_>, mut merged: SyncRecord, context: &Cont
     }
     let mut job = draft.state.job.clone();
     job.set_status(terminal);
+    job.abandon_reason = abandon_reason(&merged, &job);
     if aborted {
         job::close(&mut job, context);
     } else {
@@ -395,6 +421,14 @@ fn record_terminal(draft: &mut Draft<'_>, mut merged: SyncRecord, context: &Cont
     merged
 }
 
+/// Why the job was given up: what the abort that stands says, else what the header says.
+fn abandon_reason(merged: &SyncRecord, job: &Job) -> Option<String> {
+    let of_abort = merged.terminal.as_ref().and_then(|terminal| terminal.abandon_reason.clone());
+    let of_header = || merged.header.as_ref().and_then(|header| metadata(header).abandon_reason.clone());
+    // The merge has no say in an abort that was commanded.
+    if merged.terminal.is_some() { of_abort.or_else(of_header) } else { job.abandon_reason.clone() }
+}
+
 /// The status of a job that is not terminal, or not yet: a terminal status comes with an event of its own.
 fn open_status(before: JobStatus, header_status: JobStatus, has_reports: bool) -> JobStatus {
     let said = if is_terminal(header_status) { before } else { header_status };
@@ -406,9 +440,14 @@ fn apply_header(job: &mut Job, header: &SyncHeader) {
     let metadata = metadata.unwrap_or_default();
     job.title = metadata.job_title;
     job.team = team;
+    // The version is the job's own from its first sync on: reports without one of theirs are of that.
+    let version_id = match job.workflow.take() {
+        Some(workflow) => workflow.version_id,
+        None => metadata.workflow_version_id,
+    };
     job.workflow = Some(WorkflowReference {
         workflow_id: metadata.workflow_id.unwrap_or_default(),
-        version_id: metadata.workflow_version_id,
+        version_id,
         name: metadata.workflow_name,
     });
     job.abandon_reason = metadata.abandon_reason;
@@ -516,4 +555,6 @@ fn compare_terminals(left: &SyncTerminal, right: &SyncTerminal) -> Ordering {
     let aborted_first = |terminal: &SyncTerminal| terminal.status() != JobStatus::Aborted;
     compare_times(left.updated.as_ref(), right.updated.as_ref())
         .then(aborted_first(left).cmp(&aborted_first(right)))
+        // Of two aborts at one time, one that says why.
+        .then_with(|| right.abandon_reason.cmp(&left.abandon_reason))
 }

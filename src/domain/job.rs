@@ -9,6 +9,9 @@ use crate::proto::v1::{
     UpdateJobResponse,
 };
 
+/// What the job ids that the server makes begin with. No caller's own id may, so that the two never meet.
+pub const JOB_ID_PREFIX: &str = "job_";
+
 /// The etag of a job at a revision.
 #[must_use]
 pub fn etag(revision: i64) -> String {

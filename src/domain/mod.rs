@@ -32,7 +32,7 @@ pub use self::{
     event::{evolve, summary},
     expression::{EXPRESSION_BYTES_MAX, Expression, ExpressionError},
     filter::{Filter, Subject},
-    job::{AbortJob, CloseJob, CreateJob, DeleteJob, JobField, UpdateJob, etag},
+    job::{AbortJob, CloseJob, CreateJob, DeleteJob, JOB_ID_PREFIX, JobField, UpdateJob, etag},
     rejection::Rejection,
     reports::{Sync, Told},
     time::{Instant, compare_times},

@@ -20,7 +20,7 @@ use std::{
 use prost_types::{Struct, Timestamp, Value, value::Kind};
 
 use super::{
-    Context, Decision, Existing, JobState, Rejection, canonical, decision::Draft, job, steps,
+    Context, Decision, Existing, JOB_ID_PREFIX, JobState, Rejection, canonical, decision::Draft, job, steps,
     time::compare_times,
 };
 use crate::proto::{
@@ -81,6 +81,10 @@ impl Sync {
     ) -> Result<Decision<BasicSyncResponse>, Rejection> {
         match existing {
             Existing::Deleted { job_id } => Err(Rejection::JobDeleted { job_id }),
+            // One of our own ids, of a job that is not there.
+            Existing::Nothing if self.client_job_id().starts_with(JOB_ID_PREFIX) => {
+                Err(Rejection::JobNotFound)
+            }
             Existing::Nothing => {
                 let mut job = Job {
                     job_id: context.new_job_id.clone(),

@@ -6,10 +6,7 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::store::Partition;
-
-/// What the ids of ours begin with. A caller's own id may not.
-pub const JOB_ID_PREFIX: &str = "job_";
+use crate::{domain::JOB_ID_PREFIX, store::Partition};
 
 /// A job id of ours.
 pub(super) fn job_id(partition: Partition, unique: Uuid) -> String {

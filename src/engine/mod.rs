@@ -31,7 +31,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::{
     command::{Command, Origin, RequestStamp, Target},
     environment::{Environment, System},
-    ids::JOB_ID_PREFIX,
     list::{ListOrder, ListPage},
     logged::{Logged, LoggedEvent},
     read::{JobParts, ReportPage, Views},
@@ -43,7 +42,7 @@ use self::{
     writer::{Execution, Work, Writer},
 };
 use crate::{
-    domain::{Limits, Rejection},
+    domain::{JOB_ID_PREFIX, Limits, Rejection},
     store::{self, Partition, Sequence, Store, StoreId},
 };
 
@@ -101,6 +100,9 @@ pub enum Error {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The rule that should have decided the command broke down over it. Nothing was changed.
+    #[error("deciding a command broke down: {0}")]
+    BrokeDown(String),
 }
 
 /// The engine. Clones are the same engine.
@@ -153,7 +155,7 @@ impl Engine {
                 stop: stop.clone(),
                 failure: failed.clone(),
             };
-            tasks.spawn(writer.run());
+            tasks.spawn(supervise(writer, failed.clone()));
             inboxes.push(inbox);
             tails.push(tail);
         }
@@ -259,6 +261,13 @@ impl Engine {
 
     fn tail(&self, partition: Partition) -> &Arc<Tail> {
         &self.shared.tails[usize::from(partition.0)]
+    }
+}
+
+/// Sees to it that a writer which breaks down ends the server: without one, nothing would be decided any more.
+async fn supervise(writer: Writer, failed: doorbell::Sender<Option<Arc<store::Error>>>) {
+    if let Err(broken) = tokio::spawn(writer.run()).await {
+        failed.send_replace(Some(Arc::new(store::Error::Failed(Arc::new(broken)))));
     }
 }
 

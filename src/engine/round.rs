@@ -1,7 +1,11 @@
 //! One round of the writer: commands decided one after another, each seeing what those before it did, and then committed
 //! together.
 
-use std::sync::Arc;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use prost::Message;
@@ -98,7 +102,10 @@ impl<'w> Round<'w> {
             new_job_id: ids::job_id(self.partition, self.environment.new_uuid(&self.now)),
             limits: self.limits,
         };
-        let decision = command.decide(existing, &context).map_err(Error::Rejected)?;
+        // A command that a rule breaks down over must not take the writer along: whoever sent it will send it again.
+        let decided = catch_unwind(AssertUnwindSafe(|| command.decide(existing, &context)));
+        let decision =
+            decided.map_err(|panic| Error::BrokeDown(message(&*panic)))?.map_err(Error::Rejected)?;
         let writes_nothing = decision.events.is_empty() && decision.sync.is_none() && stamp.is_none();
         if origin.validate_only || writes_nothing {
             return Ok(decision.reply);
@@ -204,4 +211,10 @@ impl<'w> Round<'w> {
         let writes = self.records.take_writes();
         (Batch { first: self.first, entries: self.entries, writes }, self.logged)
     }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }

@@ -185,6 +185,7 @@ pub fn from_engine(job_id: &str, error: engine::Error) -> Status {
             refuse(Code::Unavailable, message, ErrorReason::StoreFailed, [], ErrorDetails::new())
         }
         engine::Error::Store(error) => internal(&error),
+        engine::Error::BrokeDown(_) => internal(&error),
     }
 }
 

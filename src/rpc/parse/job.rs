@@ -7,8 +7,8 @@ use super::Violations;
 use crate::{
     auth::Caller,
     config::Limits,
-    domain::{CreateJob, JobField, UpdateJob},
-    engine::{Engine, JOB_ID_PREFIX, ReportPage, Views},
+    domain::{CreateJob, JOB_ID_PREFIX, JobField, UpdateJob},
+    engine::{Engine, ReportPage, Views},
     proto::v1::{CreateJobRequest, GetJobRequest, Job, JobView, UpdateJobRequest},
     rpc::status,
 };

@@ -84,6 +84,7 @@ pub struct Records {
     writes: BTreeMap<Vec<u8>, Option<Bytes>>,
 }
 
+#[expect(clippy::missing_errors_doc, reason = "said once, at `job`: every read has the same")]
 impl Records {
     /// The records as the store has them.
     #[must_use]
@@ -319,6 +320,7 @@ impl IndexPlace {
 }
 
 /// The head of an index run; places follow it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the numbers of kinds are small")]
 fn index_run(org: &str, index: &Index) -> Key {
     let run = Key::new(Table::Index, org);
     match index {
@@ -334,8 +336,11 @@ fn index_run(org: &str, index: &Index) -> Key {
 fn index_keys(org: &str, job: &Job) -> BTreeSet<Vec<u8>> {
     let read = summary(job);
     let mut runs = vec![Index::All, Index::Status(read.status(), read.closed)];
-    let named: [(String, fn(String) -> Index); 3] =
-        [(read.team, Index::Team), (read.user_id, Index::User), (read.workflow_id, Index::Workflow)];
+    let named = [
+        (read.team, Index::Team as fn(String) -> Index),
+        (read.user_id, Index::User),
+        (read.workflow_id, Index::Workflow),
+    ];
     runs.extend(named.into_iter().filter(|(value, _)| !value.is_empty()).map(|(value, index)| index(value)));
     runs.extend(read.assignees.into_iter().map(Index::Assignee));
     let time = job.create_time.unwrap_or_default();

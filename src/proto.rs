@@ -5,7 +5,12 @@ use prost::Message;
 
 /// `holdpoint.v1`: the API, and the resources that the domain works on.
 pub mod v1 {
-    #![allow(clippy::doc_markdown, clippy::large_enum_variant, missing_docs)]
+    #![allow(
+        clippy::pedantic,
+        clippy::large_enum_variant,
+        missing_docs,
+        reason = "generated; the protos are where it is documented"
+    )]
     tonic::include_proto!("holdpoint.v1");
 }
 
@@ -13,7 +18,7 @@ pub mod v1 {
 pub mod storage {
     /// `holdpoint.storage.v1`.
     pub mod v1 {
-        #![allow(missing_docs)]
+        #![allow(clippy::pedantic, missing_docs, reason = "generated; the protos are where it is documented")]
         tonic::include_proto!("holdpoint.storage.v1");
     }
 }

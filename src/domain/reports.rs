@@ -129,7 +129,7 @@ impl Sync {
         } else {
             let merged = self.join(&registers);
             let steps = touched_steps(&before, &news, context.now);
-            let job = self.head(&before, &merged, &news, &steps);
+            let job = head(&before, &merged, &news, &steps);
             let kind = if is_new { JobEventType::JobCreated } else { JobEventType::JobUpdated };
             if is_new || job != before.job {
                 draft.record_job(kind, job);
@@ -141,7 +141,7 @@ impl Sync {
             }
         }
 
-        let outcome = self.outcome(&before, &draft);
+        let outcome = outcome(&before, &draft);
         let lost_fields = self.lost_fields(&draft.state);
         Ok(draft.answer(|state| BasicSyncResponse {
             outcome: outcome.into(),
@@ -224,55 +224,6 @@ impl Sync {
         merged
     }
 
-    /// The job's head after the sync, less what a terminal status does.
-    fn head(
-        &self,
-        before: &JobState,
-        merged: &SyncRecord,
-        news: &[StepReport],
-        touched: &TouchedSteps,
-    ) -> Job {
-        let mut job = before.job.clone();
-        let header = merged.header.as_ref().expect("a merged sync has a header");
-        let header_changed = before.sync.as_ref().is_none_or(|sync| sync.header != merged.header);
-        if header_changed {
-            apply_header(&mut job, header);
-        }
-        if is_terminal(job.status()) {
-            job.abandon_reason = abandon_reason(merged, &job);
-        }
-        let has_reports = !before.reports.is_empty() || !news.is_empty();
-        if !is_terminal(job.status()) {
-            // What an action made of the status stands until a newer header comes.
-            let status_changed =
-                before.sync.as_ref().is_none_or(|sync| sync.header_status != merged.header_status);
-            let said = if header_changed || status_changed { merged.header_status() } else { job.status() };
-            job.set_status(open_status(job.status(), said, has_reports));
-        }
-        if header_changed || !touched.is_empty() {
-            let untouched = before.steps.values().filter(|step| !touched.contains_key(&step.step_id));
-            let steps = untouched.chain(touched.values().flatten());
-            job.current_step_ids = steps::current_step_ids(metadata(header).current_step.as_deref(), steps);
-        }
-        job
-    }
-
-    fn outcome(&self, before: &JobState, draft: &Draft<'_>) -> SyncOutcome {
-        let job = &draft.state.job;
-        let aborted = job.status() == JobStatus::Aborted && before.job.status() != JobStatus::Aborted;
-        if before.job.revision == 0 {
-            SyncOutcome::Created
-        } else if aborted {
-            SyncOutcome::Aborted
-        } else if draft.is_empty() {
-            SyncOutcome::Unchanged
-        } else if before.job.closed && job.closed && draft.state.reports != before.reports {
-            SyncOutcome::RecordedLate
-        } else {
-            SyncOutcome::Updated
-        }
-    }
-
     /// What the device sent and does not stand after the sync.
     fn lost_fields(&self, after: &JobState) -> Vec<LostField> {
         let mut lost = Vec::new();
@@ -304,6 +255,49 @@ impl Told {
         let empty = StepEntry::default();
         let entry = report.entry.as_ref().unwrap_or(&empty);
         compare_entries((&self.entry, self.undone), (entry, report.undone))
+    }
+}
+
+/// The job's head after the sync, less what a terminal status does.
+fn head(before: &JobState, merged: &SyncRecord, news: &[StepReport], touched: &TouchedSteps) -> Job {
+    let mut job = before.job.clone();
+    let header = merged.header.as_ref().expect("a merged sync has a header");
+    let header_changed = before.sync.as_ref().is_none_or(|sync| sync.header != merged.header);
+    if header_changed {
+        apply_header(&mut job, header);
+    }
+    if is_terminal(job.status()) {
+        job.abandon_reason = abandon_reason(merged, &job);
+    }
+    let has_reports = !before.reports.is_empty() || !news.is_empty();
+    if !is_terminal(job.status()) {
+        // What an action made of the status stands until a newer header comes.
+        let status_changed =
+            before.sync.as_ref().is_none_or(|sync| sync.header_status != merged.header_status);
+        let said = if header_changed || status_changed { merged.header_status() } else { job.status() };
+        job.set_status(open_status(job.status(), said, has_reports));
+    }
+    if header_changed || !touched.is_empty() {
+        let untouched = before.steps.values().filter(|step| !touched.contains_key(&step.step_id));
+        let steps = untouched.chain(touched.values().flatten());
+        job.current_step_ids = steps::current_step_ids(metadata(header).current_step.as_deref(), steps);
+    }
+    job
+}
+
+fn outcome(before: &JobState, draft: &Draft<'_>) -> SyncOutcome {
+    let job = &draft.state.job;
+    let aborted = job.status() == JobStatus::Aborted && before.job.status() != JobStatus::Aborted;
+    if before.job.revision == 0 {
+        SyncOutcome::Created
+    } else if aborted {
+        SyncOutcome::Aborted
+    } else if draft.is_empty() {
+        SyncOutcome::Unchanged
+    } else if before.job.closed && job.closed && draft.state.reports != before.reports {
+        SyncOutcome::RecordedLate
+    } else {
+        SyncOutcome::Updated
     }
 }
 

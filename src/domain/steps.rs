@@ -26,6 +26,7 @@ impl Step {
     }
 
     /// Where it stands among the steps: by number, those without one last, then by id.
+    #[must_use]
     pub fn rank(&self) -> (bool, i32, &str) {
         (self.number.is_none(), self.number.unwrap_or_default(), &self.step_id)
     }

@@ -42,6 +42,7 @@ pub enum Target<'a> {
 /// Parts of a job beside its head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for a part of its own, and any may be set")]
 pub struct Reads {
     pub steps: bool,
     pub reports: bool,

@@ -283,7 +283,9 @@ impl Watch {
         match self.engine.tail(partition).after(place) {
             TailRead::CaughtUp => return Ok((delivered, true)),
             TailRead::Entries(entries) => {
-                entries.iter().for_each(|entry| self.pass(partition, entry, &mut delivered));
+                for entry in &entries {
+                    self.pass(partition, entry, &mut delivered);
+                }
             }
             TailRead::Behind => match self.engine.shared.store.log(partition, place, READ_BYTES).await {
                 Ok(records) => {

@@ -120,13 +120,17 @@ impl Writer {
         if let Some(last) = batch.entries.last().map(|entry| entry.sequence) {
             if let Err(error) = self.store.commit(self.partition, batch).await {
                 let failed = Error::Failed(Arc::new(error.clone()));
-                performed.into_iter().for_each(|one| one.answer(Err(failed.clone())));
+                for one in performed {
+                    one.answer(Err(failed.clone()));
+                }
                 return Err(error);
             }
             self.head = last;
             self.tail.publish(&logged);
         }
-        performed.into_iter().for_each(|one| one.answer(Ok(())));
+        for one in performed {
+            one.answer(Ok(()));
+        }
         Ok(())
     }
 

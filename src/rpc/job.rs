@@ -151,7 +151,7 @@ impl job_service_server::JobService for JobService {
         let scope = token::scope(&[b"reports", caller.org.as_bytes(), key.as_bytes(), id.as_bytes()]);
         let after =
             open_page_token(&message.reports_page_token, &scope)?.map(|token| token.id).unwrap_or_default();
-        let views = parse::details_views(&mut violations, &message, after);
+        let views = parse::details_views(&mut violations, &message, &after);
         violations.check()?;
 
         let parts = self.engine.job(&caller.org, target, &views).await;

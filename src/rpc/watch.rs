@@ -251,7 +251,7 @@ impl Messages {
 
     fn push_snapshot(&mut self, jobs: Vec<Bytes>) {
         let after = self.tokens.seal(self.watch.position());
-        let mut batches = split(jobs, |job| job.len()).peekable();
+        let mut batches = split(jobs, Bytes::len).peekable();
         while let Some(snapshots) = batches.next() {
             if batches.peek().is_none() {
                 self.last_token.clone_from(&after);
@@ -282,7 +282,9 @@ impl Messages {
             if bytes > BATCH_BYTES_MAX {
                 let mut parts: Vec<_> = split(events, Bytes::len).collect();
                 batch = parts.pop().unwrap_or_default();
-                parts.into_iter().for_each(|part| self.push_batch(part, None));
+                for part in parts {
+                    self.push_batch(part, None);
+                }
             } else {
                 batch.extend(events);
             }

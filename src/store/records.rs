@@ -84,6 +84,7 @@ pub struct Records {
     writes: BTreeMap<Vec<u8>, Option<Bytes>>,
 }
 
+#[expect(clippy::missing_errors_doc, reason = "said once, at `job`: every read has the same")]
 impl Records {
     /// The records as the store has them.
     #[must_use]
@@ -319,6 +320,7 @@ impl IndexPlace {
 }
 
 /// The head of an index run; places follow it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the numbers of kinds are small")]
 fn index_run(org: &str, index: &Index) -> Key {
     let run = Key::new(Table::Index, org);
     match index {

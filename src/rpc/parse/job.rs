@@ -101,7 +101,7 @@ fn check_fields(violations: &mut Violations<'_>, job: &Job, fields: &[JobField])
             JobField::Metadata => violations.fields("job.metadata", job.metadata.as_ref()),
             JobField::Assignee => violations.assignee("job.assignee", job.assignee.as_ref()),
             JobField::ParentJobId => {
-                violations.optional_id("job.parent_job_id", job.parent_job_id.as_deref())
+                violations.optional_id("job.parent_job_id", job.parent_job_id.as_deref());
             }
             JobField::Priority => {
                 if !(0..=PRIORITY_MAX).contains(&job.priority) {
@@ -144,7 +144,7 @@ pub(in crate::rpc) fn named_job(
 pub(in crate::rpc) fn details_views(
     violations: &mut Violations<'_>,
     request: &GetJobRequest,
-    after: String,
+    after: &str,
 ) -> Views {
     let mut views = Views::default();
     for (index, view) in request.views.iter().enumerate() {
@@ -154,7 +154,7 @@ pub(in crate::rpc) fn details_views(
             Ok(JobView::Reports) => {
                 let limit =
                     violations.page_size("reports_page_size", request.reports_page_size, REPORTS_PER_PAGE);
-                views.reports = Some(ReportPage { after: after.clone(), limit });
+                views.reports = Some(ReportPage { after: after.to_owned(), limit });
             }
             Ok(JobView::Unspecified) | Err(_) => {
                 violations.add(format!("views[{index}]"), "is not a value of JobView");

@@ -281,7 +281,8 @@ impl Config {
             ("limits.reports_per_sync", limits.reports_per_sync as u64, 1..=100_000),
             ("limits.text_characters", limits.text_characters as u64, 256..=256 * KIB),
             ("limits.document_bytes", limits.document_bytes as u64, KIB..=16 << 20),
-            // Each level of a Struct is three of Protobuf's, a watch adds eight, and decoders give up at a hundred.
+            // Each level of a Struct is three of Protobuf's, a report in a watch is six deep, and decoders give up at a
+            // hundred: 28 levels are 90 of them.
             ("limits.document_levels", limits.document_levels as u64, 1..=28),
             ("limits.page_items", limits.page_items as u64, 1..=100_000),
             ("limits.tail_bytes", limits.tail_bytes as u64, 1_024 * KIB..=64 * GIB),
@@ -632,7 +633,7 @@ mod tests {
             reports_per_sync = 1000
             text_characters = 4096
             document_bytes = 262144
-            document_levels = 32
+            document_levels = 24
             page_items = 1000
             tail_bytes = 33554432
             log_events = 10000000

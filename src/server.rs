@@ -107,7 +107,11 @@ async fn end_on_failure(engine: Engine, shutdown: CancellationToken) -> Error {
     Error::Failed(failure)
 }
 
-fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
+/// Opens the store that is configured.
+///
+/// # Errors
+/// When the data directory cannot be used.
+pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     Ok(match config.store.kind {
         StoreKind::Memory => Arc::new(MemoryStore::new()),
         StoreKind::Sled => {
@@ -117,7 +121,9 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     })
 }
 
-fn options(limits: &Limits) -> Options {
+/// How the engine works within the configured limits.
+#[must_use]
+pub fn options(limits: &Limits) -> Options {
     const HOUR_SECONDS: u64 = 3600;
     Options {
         limits: domain::Limits { reports_per_job: limits.reports_per_job as u64 },

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use prost::Message as _;
+
 use super::{Engine, Error, read::Views};
 use crate::{
     domain::Filter,
@@ -15,6 +17,9 @@ use crate::{
 
 /// How many heads one page looks at before it ends short.
 const HEADS_PER_PAGE_MAX: usize = 5_000;
+
+/// A page ends before its jobs would take more.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// How many index places are read at once.
 const PLACES_PER_READ: usize = 512;
@@ -55,6 +60,7 @@ impl Engine {
         let mut jobs = Vec::new();
         let mut after = after;
         let mut looked_at = 0;
+        let mut bytes = 0;
         loop {
             let places = self.places(org, filter, order, after.clone()).await?;
             let is_last = places.len() < PLACES_PER_READ;
@@ -63,7 +69,13 @@ impl Engine {
                     return Ok(ListPage { jobs, next: after });
                 }
                 looked_at += 1;
-                jobs.extend(self.matching(org, filter, &place).await?);
+                if let Some(job) = self.matching(org, filter, &place).await? {
+                    bytes += job.encoded_len();
+                    if bytes > PAGE_BYTES_MAX && !jobs.is_empty() {
+                        return Ok(ListPage { jobs, next: after });
+                    }
+                    jobs.push(job);
+                }
                 after = Some(place);
             }
             if is_last {

@@ -2,12 +2,11 @@
 
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tonic::{Request, Status};
+use tonic::Request;
 
-use super::{layer::record_request_id, parse::Violations};
+use super::layer::record_request_id;
 use crate::{
     auth::Caller,
-    config::Limits,
     engine::{Origin, RequestStamp},
     proto::v1::{Actor, actor},
 };
@@ -22,25 +21,27 @@ pub(super) fn open<M>(request: Request<M>) -> (Caller, M) {
     (caller, message)
 }
 
-/// The origin of a command.
+/// The origin of a command. Whether its request id is well formed is for parsing to say.
 pub(super) fn origin(
-    limits: &Limits,
     caller: &Caller,
     method: &str,
     message: &impl Message,
     request_id: &str,
     validate_only: bool,
-) -> Result<Origin, Status> {
-    let mut violations = Violations::new(limits);
+) -> Origin {
     let request = (!request_id.is_empty()).then(|| {
-        record_request_id(request_id);
-        violations.id("request_id", request_id);
         let hash: [u8; 32] =
             Sha256::new().chain_update(method).chain_update(message.encode_to_vec()).finalize().into();
         let (body, _) = hash.split_first_chunk().expect("16 of 32 bytes");
         RequestStamp { id: request_id.to_owned(), body: *body }
     });
-    violations.check()?;
     let actor = Actor { kind: actor::Kind::User.into(), id: caller.user.clone(), name: caller.name.clone() };
-    Ok(Origin { org: caller.org.clone(), actor, request, validate_only })
+    Origin { org: caller.org.clone(), actor, request, validate_only }
+}
+
+/// Has the trace of the call tell the request id, which is well formed.
+pub(super) fn trace(origin: &Origin) {
+    if let Some(request) = &origin.request {
+        record_request_id(&request.id);
+    }
 }

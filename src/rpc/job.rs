@@ -52,6 +52,7 @@ impl JobService {
     where
         C: Command + Sync,
     {
+        call::trace(&origin);
         let (Target::Job(id) | Target::Client(id)) = command.target();
         let id = id.to_owned();
         let reply = self.engine.execute(origin, command).await;
@@ -63,14 +64,7 @@ impl JobService {
 macro_rules! mutation {
     ($self:ident, $request:ident, $method:literal, |$message:ident, $caller:ident| $command:expr) => {{
         let ($caller, $message) = call::open($request);
-        let origin = call::origin(
-            &$self.limits,
-            &$caller,
-            $method,
-            &$message,
-            &$message.request_id,
-            $message.validate_only,
-        )?;
+        let origin = call::origin(&$caller, $method, &$message, &$message.request_id, $message.validate_only);
         let command = $command;
         $self.execute(origin, command).await
     }};
@@ -103,10 +97,9 @@ impl job_service_server::JobService for JobService {
     ) -> Result<Response<AbortJobResponse>, Status> {
         mutation!(self, request, "AbortJob", |message, caller| {
             let mut violations = Violations::new(&self.limits);
-            violations.id("job_id", &message.job_id);
             violations.text("reason", message.reason.as_deref());
-            violations.check()?;
-            let (job_id, etag) = parse::named_job(&self.limits, message.job_id, message.etag)?;
+            let (job_id, etag) =
+                parse::named_job(violations, message.job_id, message.etag, &message.request_id)?;
             AbortJob { job_id, reason: message.reason, etag }
         })
     }
@@ -116,7 +109,9 @@ impl job_service_server::JobService for JobService {
         request: Request<CloseJobRequest>,
     ) -> Result<Response<CloseJobResponse>, Status> {
         mutation!(self, request, "CloseJob", |message, caller| {
-            let (job_id, etag) = parse::named_job(&self.limits, message.job_id, message.etag)?;
+            let violations = Violations::new(&self.limits);
+            let (job_id, etag) =
+                parse::named_job(violations, message.job_id, message.etag, &message.request_id)?;
             CloseJob { job_id, etag }
         })
     }
@@ -126,7 +121,9 @@ impl job_service_server::JobService for JobService {
         request: Request<DeleteJobRequest>,
     ) -> Result<Response<DeleteJobResponse>, Status> {
         mutation!(self, request, "DeleteJob", |message, caller| {
-            let (job_id, etag) = parse::named_job(&self.limits, message.job_id, message.etag)?;
+            let violations = Violations::new(&self.limits);
+            let (job_id, etag) =
+                parse::named_job(violations, message.job_id, message.etag, &message.request_id)?;
             DeleteJob { job_id, etag }
         })
     }

@@ -354,6 +354,55 @@ mod tests {
     }
 
     #[test]
+    fn what_the_engine_does_not_do_has_its_status() {
+        use crate::{engine::Error as Engine, store::Error as Store};
+
+        let job_id = || "job".to_owned();
+        let step_ids = (0..25).map(|n| format!("s{n}")).collect();
+        let workflow_id = || "flow".to_owned();
+        let fault = Store::Corrupt("private".to_owned());
+        let errors = [
+            Engine::Rejected(Rejection::JobNotFound),
+            Engine::Rejected(Rejection::JobAlreadyExists { job_id: job_id() }),
+            Engine::Rejected(Rejection::JobIdRetired { job_id: job_id() }),
+            Engine::Rejected(Rejection::JobDeleted { job_id: job_id() }),
+            Engine::Rejected(Rejection::JobClosed { job_id: job_id() }),
+            Engine::Rejected(Rejection::JobCompleted { job_id: job_id() }),
+            Engine::Rejected(Rejection::StepsRunning { job_id: job_id(), step_ids }),
+            Engine::Rejected(Rejection::WorkflowMismatch { job_id: job_id(), workflow_id: workflow_id() }),
+            Engine::Rejected(Rejection::WorkflowNotFound { workflow_id: workflow_id() }),
+            Engine::Rejected(Rejection::EtagMismatch { etag: "r7".to_owned() }),
+            Engine::Rejected(Rejection::LimitExceeded { limit: "reports_per_job", maximum: 3 }),
+            Engine::RequestIdReused,
+            Engine::Overloaded,
+            Engine::Stopping,
+            Engine::Failed(std::sync::Arc::new(fault.clone())),
+            Engine::Store(fault),
+        ];
+        check(
+            &errors.map(|error| from_engine("asked for", error)),
+            expect![[r#"
+            NotFound JOB_NOT_FOUND {"jobId": "asked for"} violations=0: no such job
+            AlreadyExists JOB_ALREADY_EXISTS {"jobId": "job"} violations=0: a job with this id exists already
+            AlreadyExists JOB_DELETED {"jobId": "job"} violations=0: the job with this id was deleted, and its id is never used again
+            FailedPrecondition JOB_DELETED {"jobId": "job"} violations=0: the job was deleted
+            FailedPrecondition JOB_CLOSED {"jobId": "job"} violations=0: the job is closed
+            FailedPrecondition JOB_COMPLETED {"jobId": "job"} violations=0: the job is completed, and a completed job is not aborted
+            FailedPrecondition STEPS_RUNNING {"jobId": "job", "stepIds": "s0,s1,s2,s3,s4,s5,s6,s7,s8,s9,s10,s11,s12,s13,s14,s15,s16,s17,s18,s19"} violations=0: 25 of the job's steps are running; stop or finish them first
+            FailedPrecondition WORKFLOW_MISMATCH {"jobId": "job", "workflowId": "flow"} violations=0: the job follows workflow "flow"
+            FailedPrecondition WORKFLOW_NOT_FOUND {"workflowId": "flow"} violations=0: no workflow "flow" is published
+            Aborted ETAG_MISMATCH {"etag": "r7"} violations=0: the job has changed since it was read; read it again
+            ResourceExhausted LIMIT_EXCEEDED {"limit": "reports_per_job", "maximum": "3"} violations=0: the limit reports_per_job of 3 would be passed
+            FailedPrecondition REQUEST_ID_REUSED {} violations=0: this request id was used for another request
+            ResourceExhausted OVERLOADED {} retry violations=0: the server is overloaded
+            Unavailable SHUTTING_DOWN {} retry violations=0: the server is shutting down
+            Unavailable STORE_FAILED {} violations=0: the store failed, and the server is stopping; a change may have been made
+            Internal INTERNAL {} violations=0: internal fault; the server's log has more under the incident
+        "#]],
+        );
+    }
+
+    #[test]
     fn details_stay_small_and_count_what_they_leave_out() {
         let rows = [
             (1, "x".repeat(100_000)),

@@ -30,15 +30,9 @@ impl sync_service_server::SyncService for SyncService {
         request: Request<BasicSyncRequest>,
     ) -> Result<Response<BasicSyncResponse>, Status> {
         let (caller, message) = call::open(request);
-        let origin = call::origin(
-            &self.limits,
-            &caller,
-            "BasicSync",
-            &message,
-            &message.request_id,
-            message.validate_only,
-        )?;
+        let origin = call::origin(&caller, "BasicSync", &message, &message.request_id, message.validate_only);
         let sync = parse::sync(&self.limits, message)?;
+        call::trace(&origin);
         let client_job_id = sync.client_job_id().to_owned();
         let reply = self.engine.execute(origin, sync).await;
         reply.map(Response::new).map_err(|error| status::from_engine(&client_job_id, error))

@@ -30,6 +30,7 @@ pub(in crate::rpc) fn create_job(
         violations.add("job", "is required");
     }
     let job = job.unwrap_or_default();
+    violations.optional_id("request_id", Some(&request_id));
     check_own_id(&mut violations, "job_id", &job_id);
     violations.optional_id("job.client_job_id", Some(&job.client_job_id));
     if job.client_job_id.starts_with(JOB_ID_PREFIX) {
@@ -59,8 +60,9 @@ pub(in crate::rpc) fn create_job(
 /// INVALID_ARGUMENT with every bad field, or with every field of the mask that cannot be updated.
 pub(in crate::rpc) fn update_job(limits: &Limits, request: UpdateJobRequest) -> Result<UpdateJob, Status> {
     let mut violations = Violations::new(limits);
-    let UpdateJobRequest { job_id, job, update_mask, etag, .. } = request;
+    let UpdateJobRequest { job_id, job, update_mask, etag, request_id, validate_only: _ } = request;
     violations.id("job_id", &job_id);
+    violations.optional_id("request_id", Some(&request_id));
     if job.is_none() {
         violations.add("job", "is required");
     }
@@ -128,14 +130,15 @@ fn check_own_id(violations: &mut Violations<'_>, field: &str, id: &str) {
 /// What a request that names a job and perhaps its etag says: the id, and the etag.
 ///
 /// # Errors
-/// INVALID_ARGUMENT: the id is not one.
+/// INVALID_ARGUMENT with every bad field, those that were found before among them.
 pub(in crate::rpc) fn named_job(
-    limits: &Limits,
+    mut violations: Violations<'_>,
     job_id: String,
     etag: String,
+    request_id: &str,
 ) -> Result<(String, Option<String>), Status> {
-    let mut violations = Violations::new(limits);
     violations.id("job_id", &job_id);
+    violations.optional_id("request_id", Some(request_id));
     violations.check()?;
     Ok((job_id, Some(etag).filter(|etag| !etag.is_empty())))
 }

@@ -32,6 +32,7 @@ pub(in crate::rpc) fn sync(limits: &Limits, request: BasicSyncRequest) -> Result
         violations.text(&format!("packet_ids[{index}]"), Some(packet_id));
     }
     violations.values("job_exclusion", &request.job_exclusion);
+    violations.optional_id("request_id", Some(&request.request_id));
 
     let lists = [
         ("completed_steps", request.completed_steps, false),

@@ -1,0 +1,13 @@
+//! The server as its clients meet it: real sockets on free ports, generated clients, and for some the real binary.
+//!
+//! One subject a file. `harness` starts servers and makes clients, and tests nothing itself.
+
+mod errors;
+mod harness;
+mod history;
+mod jobs;
+mod layout;
+mod lifecycle;
+mod lists;
+mod requests;
+mod sync;

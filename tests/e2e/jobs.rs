@@ -277,7 +277,7 @@ async fn update_and_its_refusals() {
             every field: JOB_UPDATED (NOT_STARTED)
             the same again: =
             nothing: =
-            an empty mask: =
+            an empty mask: JOB_UPDATED (NOT_STARTED)
             a mask: JOB_UPDATED (NOT_STARTED)
             a mask that clears: JOB_UPDATED (NOT_STARTED)
             a mask of all: JOB_UPDATED (NOT_STARTED)

@@ -129,7 +129,7 @@ fn members(group: &str) -> Vec<&str> {
 fn clocks(text: &str) -> BTreeSet<String> {
     let grouped = text.split("use std::{").skip(1).flat_map(members);
     let times = grouped.filter_map(|member| member.trim().strip_prefix("time::"));
-    let grouped: String = times.map(|rest| format!("std::time::{rest};")).collect();
+    let grouped = times.map(|rest| format!("std::time::{rest};")).collect::<Vec<_>>().concat();
     named_after("std::time::", &(text.to_owned() + &grouped))
 }
 

@@ -23,6 +23,7 @@ const TEAMS: [&str; 3] = ["red", "blue", "green"];
 const USERS: [&str; 3] = ["ann", "ben", "cid"];
 const WORKFLOWS: [&str; 2] = ["inspect", "repair"];
 
+#[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
 fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

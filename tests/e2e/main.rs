@@ -2,6 +2,8 @@
 //!
 //! One subject a file. `harness` starts servers and makes clients, and tests nothing itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may say so with a panic")]
+
 mod errors;
 mod harness;
 mod history;

@@ -263,7 +263,7 @@ async fn check(rows: Vec<(&str, Before, BasicSyncRequest)>, expected: Expect) {
     for (name, before, mut sync) in rows {
         let client = TestServer::memory().await.client().await;
         prepare(&client, before, metadata(&mut sync).client_job_id()).await;
-        sync.request_id = "the sync".to_owned();
+        "the sync".clone_into(&mut sync.request_id);
         table.push_str(&format!("{name}: {}\n", outcome(&client, sync).await));
     }
     expected.assert_eq(&table);

@@ -68,10 +68,8 @@ pub(in crate::rpc) fn update_job(limits: &Limits, request: UpdateJobRequest) -> 
     }
     let job = job.unwrap_or_default();
     let fields = match &update_mask {
-        None => {
-            JobField::ALL.map(|(_, field)| field).into_iter().filter(|field| field.is_set(&job)).collect()
-        }
-        Some(mask) => masked_fields(&mask.paths)?,
+        Some(mask) if !mask.paths.is_empty() => masked_fields(&mask.paths)?,
+        _ => JobField::ALL.map(|(_, field)| field).into_iter().filter(|field| field.is_set(&job)).collect(),
     };
     check_fields(&mut violations, &job, &fields);
     violations.check()?;

@@ -114,13 +114,10 @@ impl Rest {
         }
         let heartbeat = match self.heartbeat {
             None => HEARTBEAT,
-            Some(asked) => match Duration::try_from(asked) {
-                Ok(asked) if (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&asked) => asked,
-                _ => {
-                    violations.add("heartbeat", "is not between 1 and 60 seconds");
-                    HEARTBEAT
-                }
-            },
+            Some(asked) => duration(asked).unwrap_or_else(|| {
+                violations.add("heartbeat", "is not between 1 and 60 seconds");
+                HEARTBEAT
+            }),
         };
         violations.check()?;
 
@@ -143,6 +140,13 @@ impl Rest {
             end_on_terminal: false,
         })
     }
+}
+
+/// A heartbeat, if it is one. Checked by hand: converting an extreme `Duration` of the wire overflows.
+fn duration(asked: prost_types::Duration) -> Option<Duration> {
+    let nanos = u32::try_from(asked.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let seconds = u64::try_from(asked.seconds).ok().filter(|seconds| *seconds <= HEARTBEAT_MAX.as_secs())?;
+    Some(Duration::new(seconds, nanos)).filter(|asked| (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(asked))
 }
 
 fn views(violations: &mut Violations<'_>, asked: &[i32]) -> Views {

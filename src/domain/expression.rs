@@ -1,9 +1,15 @@
 //! Expressions in the Common Expression Language: what they may be, and how they see our data.
 //!
 //! An expression is compiled once and bounded before it ever runs: its length, its nesting, and one macro that is not
-//! inside another, over lists of at most [`LIST_ITEMS_MAX`].
+//! inside another and makes no list, over lists of at most [`LIST_ITEMS_MAX`] and data of at most [`DATA_BYTES_MAX`]. So
+//! no evaluation costs more than milliseconds, whatever the data.
 
-use std::{collections::HashMap, sync::Arc, thread};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+};
 
 use cel::{
     Context, IdedExpr, Program, Value,
@@ -24,6 +30,9 @@ const PARSER_STACK_BYTES: usize = 64 << 20;
 
 /// The longest list that an expression with a macro is given. Data that holds a longer one fails to evaluate.
 const LIST_ITEMS_MAX: usize = 1000;
+
+/// The most text that an expression with a macro is given: the macro could look at all of it for every item of a list.
+const DATA_BYTES_MAX: usize = 16 << 10;
 
 /// A compiled expression.
 #[derive(Debug)]
@@ -46,8 +55,14 @@ pub enum ExpressionError {
     #[error("is nested more than {NESTING_MAX} deep")]
     TooDeep,
     /// It would cost too much.
-    #[error("has more than one macro (all, exists, exists_one, filter, map)")]
+    #[error("has more than one macro (all, exists, exists_one)")]
     TooManyMacros,
+    /// It would take too much memory.
+    #[error("has a macro that makes a list (map, filter); all, exists and exists_one do not")]
+    MakesList,
+    /// It makes a message, and there are none here.
+    #[error("makes a message, which an expression here cannot")]
+    MakesMessage,
     /// It reads what is not there.
     #[error("reads {0:?}, which is not one of {1}")]
     UnknownVariable(String, String),
@@ -73,6 +88,12 @@ impl Expression {
         if macros > 1 {
             return Err(ExpressionError::TooManyMacros);
         }
+        if any(program.expression(), &makes_list) {
+            return Err(ExpressionError::MakesList);
+        }
+        if any(program.expression(), &|part| matches!(part.expr, Expr::Struct(_))) {
+            return Err(ExpressionError::MakesMessage);
+        }
         if let Some(unknown) = unknown_variable(program.expression(), variables) {
             return Err(ExpressionError::UnknownVariable(unknown.to_owned(), variables.join(", ")));
         }
@@ -86,7 +107,8 @@ impl Expression {
 
     /// Whether the expression is true. One that fails to evaluate, or gives anything but `true`, is not.
     pub(super) fn is_true(&self, variables: Vec<(&str, Value)>) -> bool {
-        if self.has_macro && variables.iter().any(|(_, value)| has_long_list(value)) {
+        let mut bytes_left = DATA_BYTES_MAX;
+        if self.has_macro && !variables.iter().all(|(_, value)| is_small(value, &mut bytes_left)) {
             return false;
         }
         ROOT.with(|root| {
@@ -94,7 +116,9 @@ impl Expression {
             for (name, value) in variables {
                 context.add_variable_from_value(name, value);
             }
-            matches!(self.program.execute(&context), Ok(Value::Bool(true)))
+            // The interpreter has corners that panic; a filter is no reason to.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.program.execute(&context)));
+            matches!(outcome, Ok(Ok(Value::Bool(true))))
         })
     }
 }
@@ -127,11 +151,24 @@ fn from_value(value: &prost_types::Value) -> Value {
     }
 }
 
-fn has_long_list(value: &Value) -> bool {
+/// Whether a value has no list that is too long, and no more text than is left.
+fn is_small(value: &Value, bytes_left: &mut usize) -> bool {
+    let mut fits = |bytes: usize| {
+        let rest = bytes_left.checked_sub(bytes);
+        *bytes_left = rest.unwrap_or(0);
+        rest.is_some()
+    };
     match value {
-        Value::List(items) => items.len() > LIST_ITEMS_MAX || items.iter().any(has_long_list),
-        Value::Map(map) => map.map.len() > LIST_ITEMS_MAX || map.map.values().any(has_long_list),
-        _ => false,
+        Value::List(items) => {
+            items.len() <= LIST_ITEMS_MAX && items.iter().all(|item| is_small(item, bytes_left))
+        }
+        Value::Map(map) => {
+            map.map.len() <= LIST_ITEMS_MAX
+                && map.map.keys().all(|key| fits(key.to_string().len()))
+                && map.map.values().all(|value| is_small(value, bytes_left))
+        }
+        Value::String(text) => fits(text.len()),
+        _ => true,
     }
 }
 
@@ -182,6 +219,15 @@ fn parts(expression: &IdedExpr) -> Vec<&IdedExpr> {
 
 fn depth(expression: &IdedExpr) -> usize {
     1 + parts(expression).into_iter().map(depth).max().unwrap_or(0)
+}
+
+/// Whether something holds of any part of an expression.
+fn any(expression: &IdedExpr, holds: &impl Fn(&IdedExpr) -> bool) -> bool {
+    holds(expression) || parts(expression).into_iter().any(|part| any(part, holds))
+}
+
+fn makes_list(expression: &IdedExpr) -> bool {
+    matches!(&expression.expr, Expr::Comprehension(inner) if matches!(inner.accu_init.expr, Expr::List(_)))
 }
 
 /// How many macros an expression has. The parser makes each a comprehension.
@@ -240,6 +286,9 @@ mod tests {
         check("hold.kind == 1", Err("reads \"hold\""));
         check(&format!("job.team == '{}'", "x".repeat(EXPRESSION_BYTES_MAX)), Err("longer than 1024"));
         check("[1].all(n, [2].all(m, m > n))", Err("more than one macro"));
+        check("[1].map(n, n) == [1]", Err("makes a list"));
+        check("[1].filter(n, n > 0) == [1]", Err("makes a list"));
+        check("x{}", Err("makes a message"));
         check("[1].all(n, n > 0) || [2].all(m, m > 0)", Err("more than one macro"));
         check(&"(".repeat(1000), Err("nested more than 20 deep"));
         check(&format!("{}1{}", "[".repeat(500), "]".repeat(500)), Err("nested more than 20 deep"));
@@ -252,13 +301,20 @@ mod tests {
     }
 
     #[test]
-    fn a_macro_gets_no_long_list() {
+    fn a_macro_gets_little_data() {
         let compiled = Expression::compile("job.items.all(n, n >= 0)", &["job"]).unwrap();
         let is_true = |length: usize| {
             let items = (0..length).map(|n| Value::Int(i64::try_from(n).unwrap())).collect::<Vec<_>>();
             compiled.is_true(vec![("job", map([("items", Some(Value::from(items)))]))])
         };
         assert!(is_true(LIST_ITEMS_MAX));
+        let texts = Expression::compile("job.texts.exists(text, text == job.texts[0])", &["job"]).unwrap();
+        let finds = |bytes: usize| {
+            let list = Value::from(vec!["x".repeat(bytes).as_str()]);
+            texts.is_true(vec![("job", map([("texts", Some(list))]))])
+        };
+        assert!(finds(DATA_BYTES_MAX / 2));
+        assert!(!finds(DATA_BYTES_MAX));
         assert!(!is_true(LIST_ITEMS_MAX + 1));
     }
 }

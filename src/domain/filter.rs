@@ -6,6 +6,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use cel::Value;
+use prost::Message as _;
 
 use super::{
     Expression, compare_times,
@@ -17,8 +18,10 @@ use crate::proto::v1::{Assignee, Job, JobEvent, JobFilter, JobSummary};
 /// A `JobFilter`, ready to be asked.
 #[derive(Debug, Default)]
 pub struct Filter {
-    /// The filter as it was sent, with the caller's own names among the assignees where it says `assigned_to_me`.
+    /// The filter as it was sent.
     pub wanted: JobFilter,
+    /// What `assigned_to_me` means: the caller and the caller's groups; empty where the filter does not say so.
+    pub mine: Vec<Assignee>,
     job_ids: BTreeSet<String>,
     expression: Option<Expression>,
 }
@@ -28,22 +31,30 @@ pub struct Filter {
 pub enum Subject<'a> {
     /// A job, with all it has.
     Job(&'a Job),
-    /// A job as it was at an event: no more than a summary.
-    Summary(&'a JobSummary, &'a JobEvent),
+    /// A job as a watch sees it: no more than a summary, at an event or in the snapshot.
+    Summary(Option<&'a JobEvent>),
 }
 
 impl Filter {
-    /// A filter of typed fields and perhaps an expression, which was compiled from `wanted.expression`.
+    /// A filter of typed fields, of what `assigned_to_me` means where it says so, and perhaps of an expression, which was
+    /// compiled from `wanted.expression`.
     #[must_use]
-    pub fn new(wanted: JobFilter, expression: Option<Expression>) -> Self {
+    pub fn new(wanted: JobFilter, mine: Vec<Assignee>, expression: Option<Expression>) -> Self {
         let job_ids = wanted.job_ids.iter().cloned().collect();
-        Self { wanted, job_ids, expression }
+        Self { wanted, mine, job_ids, expression }
     }
 
     /// The only jobs that can match; empty: any can.
     #[must_use]
     pub fn job_ids(&self) -> &BTreeSet<String> {
         &self.job_ids
+    }
+
+    /// What the filter means, as bytes: the same for the same filter, also by who asks where it says `assigned_to_me`.
+    #[must_use]
+    pub fn identity(&self) -> Vec<u8> {
+        let mine = JobFilter { assignees: self.mine.clone(), ..JobFilter::default() };
+        [self.wanted.encode_length_delimited_to_vec(), mine.encode_to_vec()].concat()
     }
 
     /// Whether an expression refines the typed fields.
@@ -58,21 +69,28 @@ impl Filter {
         self.matches(&job.job_id, &summary(job), Subject::Job(job))
     }
 
+    /// Whether a watch begins with a job. It is asked with what events tell of a job and no more, so that they go on with
+    /// what the snapshot holds.
+    #[must_use]
+    pub fn matches_snapshot(&self, job: &Job) -> bool {
+        let summary = summary(job);
+        self.matches(&job.job_id, &summary, Subject::Summary(None))
+    }
+
     /// Whether an event's job matched before the event or matches after it.
-    ///
-    /// # Panics
-    /// When the event has no summary: every event is made with one.
     #[must_use]
     pub fn matches_event(&self, event: &JobEvent) -> bool {
-        let matches = |summary| self.matches(&event.job_id, summary, Subject::Summary(summary, event));
-        matches(event.summary.as_ref().expect("every event has a summary"))
-            || event.previous_summary.as_ref().is_some_and(matches)
+        let matches = |summary| self.matches(&event.job_id, summary, Subject::Summary(Some(event)));
+        event.summary.as_ref().is_some_and(matches) || event.previous_summary.as_ref().is_some_and(matches)
     }
 
     fn matches(&self, job_id: &str, job: &JobSummary, subject: Subject<'_>) -> bool {
         let wanted = &self.wanted;
         let one_of =
             |values: &[String], value: &str| values.is_empty() || values.iter().any(|one| one == value);
+        let one_is = |wanted: &[Assignee]| {
+            wanted.is_empty() || job.assignees.iter().any(|assignee| wanted.contains(assignee))
+        };
         let made = job.create_time.as_ref();
         let from = wanted.create_time_from.as_ref();
         let before = wanted.create_time_before.as_ref();
@@ -83,7 +101,8 @@ impl Filter {
             && one_of(&wanted.teams, &job.team)
             && one_of(&wanted.user_ids, &job.user_id)
             && one_of(&wanted.workflow_ids, &job.workflow_id)
-            && (wanted.assignees.is_empty() || job.assignees.iter().any(|one| wanted.assignees.contains(one)))
+            && one_is(&wanted.assignees)
+            && one_is(&self.mine)
             && (from.is_none() || compare_times(made, from).is_ge())
             && (before.is_none() || compare_times(made, before).is_lt())
             && self
@@ -115,7 +134,8 @@ fn variables(
             fields.extend(job_fields(job, expression.reads_metadata()));
             vec![("job", map(fields))]
         }
-        Subject::Summary(_, event) => {
+        Subject::Summary(None) => vec![("job", map(fields))],
+        Subject::Summary(Some(event)) => {
             let step = event.step.as_ref();
             let kind = event.r#type().as_str_name();
             let event = map([

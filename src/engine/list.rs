@@ -21,6 +21,9 @@ const HEADS_PER_PAGE_MAX: usize = 5_000;
 /// A page ends before its jobs would take more.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
+/// How many heads are looked at before others get their turn.
+const HEADS_PER_TURN: usize = 32;
+
 /// How many index places are read at once.
 const PLACES_PER_READ: usize = 512;
 
@@ -57,8 +60,21 @@ impl Engine {
         after: Option<IndexPlace>,
         limit: usize,
     ) -> Result<ListPage, Error> {
+        let page = self.page(org, filter, order, after, limit).await?;
+        self.settle().await?;
+        Ok(page)
+    }
+
+    /// A page of what there is, durable or about to be.
+    async fn page(
+        &self,
+        org: &str,
+        filter: &Filter,
+        order: ListOrder,
+        mut after: Option<IndexPlace>,
+        limit: usize,
+    ) -> Result<ListPage, Error> {
         let mut jobs = Vec::new();
-        let mut after = after;
         let mut looked_at = 0;
         let mut bytes = 0;
         loop {
@@ -77,6 +93,9 @@ impl Engine {
                     jobs.push(job);
                 }
                 after = Some(place);
+                if looked_at % HEADS_PER_TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
             if is_last {
                 return Ok(ListPage { jobs, next: None });
@@ -99,11 +118,15 @@ impl Engine {
             if by_index_alone {
                 count += places.len() as u64;
             } else {
-                for place in &places {
+                for (index, place) in places.iter().enumerate() {
                     count += u64::from(self.matching(org, filter, place).await?.is_some());
+                    if index % HEADS_PER_TURN == 0 {
+                        tokio::task::yield_now().await;
+                    }
                 }
             }
             if is_last {
+                self.settle().await?;
                 return Ok(count);
             }
             tokio::task::yield_now().await;
@@ -127,7 +150,7 @@ impl Engine {
         };
         let mut places = Vec::new();
         if filter.job_ids().is_empty() {
-            let runs = runs(&filter.wanted);
+            let runs = runs(filter);
             for partition in self.partitions() {
                 places.extend(self.merged(partition, org, &runs, &page).await?);
             }
@@ -179,12 +202,19 @@ impl Engine {
             .await??)
     }
 
+    /// Returns when all that was read is durable.
+    async fn settle(&self) -> Result<(), Error> {
+        for partition in self.partitions() {
+            self.shared.store.settle(partition).await?;
+        }
+        Ok(())
+    }
+
     /// The job at a place, if it matches now.
     async fn matching(&self, org: &str, filter: &Filter, place: &IndexPlace) -> Result<Option<Job>, Error> {
         let partition = self.partition_of(org, super::Target::Job(&place.job_id));
         let job = JobKey { org: org.to_owned(), job_id: place.job_id.clone() };
         let record = self.records(partition).job(&job).await?.filter(|record| !record.deleted);
-        self.shared.store.settle(partition).await?;
         Ok(record.and_then(|record| record.job).filter(|job| filter.matches_job(job)))
     }
 }
@@ -203,8 +233,11 @@ async fn read_runs(
 }
 
 /// The runs of the index that serves a filter best.
-fn runs(wanted: &JobFilter) -> Vec<Index> {
-    if !wanted.assignees.is_empty() {
+fn runs(filter: &Filter) -> Vec<Index> {
+    let wanted = &filter.wanted;
+    if !filter.mine.is_empty() {
+        filter.mine.iter().cloned().map(Index::Assignee).collect()
+    } else if !wanted.assignees.is_empty() {
         wanted.assignees.iter().cloned().map(Index::Assignee).collect()
     } else if !wanted.user_ids.is_empty() {
         wanted.user_ids.iter().cloned().map(Index::User).collect()
@@ -244,6 +277,7 @@ fn is_served_by_index(filter: &Filter) -> bool {
     let by_status = !wanted.statuses.is_empty() || wanted.closed.is_some();
     let fields = [
         by_status,
+        !filter.mine.is_empty(),
         !wanted.assignees.is_empty(),
         !wanted.user_ids.is_empty(),
         !wanted.teams.is_empty(),

@@ -1,5 +1,7 @@
 //! The log as those who follow it read it: commands, with their events decoded once and kept encoded beside.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -25,7 +27,7 @@ pub struct Logged {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct LoggedEvent {
-    pub event: JobEvent,
+    pub event: Arc<JobEvent>,
     pub bytes: Bytes,
 }
 
@@ -38,7 +40,7 @@ impl Logged {
         let entry = decode_entry(record)?;
         let event = |bytes: Bytes| {
             let event = JobEvent::decode(bytes.clone()).map_err(|error| damaged(record.sequence, &error))?;
-            Ok(LoggedEvent { event, bytes })
+            Ok(LoggedEvent { event: Arc::new(event), bytes })
         };
         let events = entry.events.into_iter().map(event).collect::<store::Result<Vec<_>>>()?;
         Ok(Self::new(record.sequence, record.job.clone(), events))

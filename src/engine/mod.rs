@@ -19,6 +19,8 @@ mod retention;
 mod round;
 mod seek;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod writer;
 
@@ -117,7 +119,7 @@ struct Shared {
     options: Options,
     inboxes: Vec<mpsc::Sender<Box<dyn Work>>>,
     tails: Vec<Arc<Tail>>,
-    failure: doorbell::Receiver<Option<Arc<store::Error>>>,
+    failed: doorbell::Sender<Option<Arc<store::Error>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -132,7 +134,7 @@ impl Engine {
         environment: Arc<dyn Environment>,
         options: Options,
     ) -> Result<Self, store::Error> {
-        let (failed, failure) = doorbell::channel(None);
+        let (failed, _) = doorbell::channel(None);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (mut inboxes, mut tails) = (Vec::new(), Vec::new());
@@ -160,7 +162,7 @@ impl Engine {
             tails.push(tail);
         }
         let engine = Self {
-            shared: Arc::new(Shared { store, environment, options, inboxes, tails, failure, stop, tasks }),
+            shared: Arc::new(Shared { store, environment, options, inboxes, tails, failed, stop, tasks }),
         };
         engine.shared.tasks.spawn(retention::run(engine.clone()));
         Ok(engine)
@@ -176,7 +178,12 @@ impl Engine {
         let partition = self.partition_of(&origin.org, command.target());
         let (reply, answer) = oneshot::channel();
         self.queue(partition, Box::new(Execution { origin, command, decided: None, reply }))?;
-        answer.await.unwrap_or(Err(Error::Stopping))
+        match answer.await {
+            Ok(reply) => reply,
+            Err(_) if self.shared.stop.is_cancelled() => Err(Error::Stopping),
+            // The writer broke down, perhaps after the command was made durable.
+            Err(_) => Err(Error::Failed(self.failed().await)),
+        }
     }
 
     /// A new job id of ours, for a job without a client's id.
@@ -211,7 +218,7 @@ impl Engine {
 
     /// Returns, with the reason, when the store has failed: the server must stop.
     pub async fn failed(&self) -> Arc<store::Error> {
-        let mut failure = self.shared.failure.clone();
+        let mut failure = self.shared.failed.subscribe();
         loop {
             if let Some(error) = failure.borrow_and_update().clone() {
                 return error;
@@ -238,7 +245,7 @@ impl Engine {
         let inbox = &self.shared.inboxes[usize::from(partition.0)];
         inbox.try_send(work).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => match self.shared.failure.borrow().clone() {
+            mpsc::error::TrySendError::Closed(_) => match self.shared.failed.borrow().clone() {
                 Some(error) => Error::Failed(error),
                 None => Error::Stopping,
             },

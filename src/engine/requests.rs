@@ -31,8 +31,8 @@ pub(super) struct Requests {
     window: Duration,
     max: u64,
     answered: HashMap<RequestKey, Answered>,
-    /// By time of answering, which is the order of the log.
-    order: VecDeque<(i64, RequestKey)>,
+    /// By time of answering, which is the order of the log. A request that was answered anew is in it twice.
+    order: VecDeque<(i64, RequestKey, Sequence)>,
 }
 
 pub(super) fn request_key(org: &str, caller: &str, request_id: &str) -> RequestKey {
@@ -76,13 +76,20 @@ impl Requests {
 
     pub(super) fn insert(&mut self, now: &Timestamp, key: RequestKey, answered: Answered) {
         self.answered.insert(key, answered);
-        self.order.push_back((now.seconds, key));
+        self.order.push_back((now.seconds, key, answered.sequence));
+        self.forget_old(now);
+    }
+
+    /// Forgets what is past the window or the limit, as a start at this time would.
+    pub(super) fn forget_old(&mut self, now: &Timestamp) {
         let oldest = now.seconds.saturating_sub(self.window_seconds());
-        while let Some((time, key)) = self.order.front() {
+        while let Some((time, key, sequence)) = self.order.front() {
             if *time >= oldest && self.order.len() as u64 <= self.max {
                 break;
             }
-            self.answered.remove(key);
+            if self.answered.get(key).is_some_and(|answered| answered.sequence == *sequence) {
+                self.answered.remove(key);
+            }
             self.order.pop_front();
         }
     }

@@ -1,6 +1,6 @@
 //! Forgets the old end of the log, by age and by number of events.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Engine, seek::first_at};
 use crate::store::{self, Sequence};
@@ -16,7 +16,13 @@ pub(super) async fn run(engine: Engine) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
-        if let Err(error) = engine.forget_old().await {
+        let outcome = engine.forget_old().await;
+        if let Err(error @ store::Error::Failed(_)) = outcome {
+            // The store takes nothing any more. Nobody needs to wait for the next command to find out.
+            engine.shared.failed.send_replace(Some(Arc::new(error)));
+            return;
+        }
+        if let Err(error) = outcome {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the old end of the log was not forgotten"

@@ -183,7 +183,7 @@ impl<'w> Round<'w> {
         let deletes_job = events.last().is_some_and(|event| event.r#type() == JobEventType::JobDeleted);
         let events: Vec<LoggedEvent> = events
             .into_iter()
-            .map(|event| LoggedEvent { bytes: event.encode_to_vec().into(), event })
+            .map(|event| LoggedEvent { bytes: event.encode_to_vec().into(), event: Arc::new(event) })
             .collect();
         let entry = LogEntry {
             org: job.org.clone(),
@@ -194,7 +194,7 @@ impl<'w> Round<'w> {
             request,
         };
         let bytes = Bytes::from(entry.encode_to_vec());
-        self.bytes += 2 * bytes.len();
+        self.bytes += bytes.len();
         self.entries.push(LogRecord { sequence, job: job.clone(), deletes_job, bytes });
         self.logged.push(Arc::new(Logged::new(sequence, job, events)));
         self.head = sequence;
@@ -203,7 +203,7 @@ impl<'w> Round<'w> {
 
     /// About how large the batch is.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.records.written_bytes()
     }
 
     /// Ends the round: what is to be committed, and what is then to be published.

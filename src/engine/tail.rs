@@ -5,7 +5,7 @@
 //! rings cost one read.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +27,7 @@ const BYTES_PER_READ: usize = 1 << 20;
 pub(super) struct Tail {
     partition: Partition,
     capacity_bytes: usize,
-    /// The newest place that followers may know of. Bells for what is up to here have been rung.
+    /// Where followers begin, and up to where they may pass on unread: the bells for what is up to here have been rung.
     head: AtomicU64,
     recent: RwLock<Recent>,
     bells: Mutex<Bells>,
@@ -108,9 +108,11 @@ impl Tail {
         }
         {
             let bells = self.bells();
+            // Only the first ring of a bell tells anything: each is rung once, for the first entry that concerns it.
+            let (mut jobs, mut orgs) = (HashSet::new(), HashSet::new());
             for entry in logged.iter().filter(|entry| !entry.events.is_empty()) {
-                let of_job = bells.by_job.get(&entry.job);
-                let of_org = bells.by_org.get(&entry.job.org);
+                let of_job = bells.by_job.get(&entry.job).filter(|_| jobs.insert(&entry.job));
+                let of_org = bells.by_org.get(&entry.job.org).filter(|_| orgs.insert(&entry.job.org));
                 for bell in of_job.into_iter().chain(of_org).flat_map(HashMap::values) {
                     bell.ring(self.partition, entry.before);
                 }
@@ -119,16 +121,17 @@ impl Tail {
         self.head.store(last.sequence.0, Ordering::Release);
     }
 
-    /// What comes after a place.
+    /// What comes after a place. That may be more than [`head`](Self::head) shows: who is woken before the head moves finds
+    /// here what the bell rang for, for it does not ring again.
     pub(super) fn after(&self, place: Sequence) -> TailRead {
-        if place >= self.head() {
-            return TailRead::CaughtUp;
-        }
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         if place < recent.start {
             return TailRead::Behind;
         }
         let first = recent.entries.partition_point(|entry| entry.sequence <= place);
+        if first == recent.entries.len() {
+            return TailRead::CaughtUp;
+        }
         let mut bytes = 0;
         let fits = |entry: &&Arc<Logged>| {
             let is_first = bytes == 0;
@@ -162,6 +165,13 @@ impl Tail {
 
     fn bells(&self) -> MutexGuard<'_, Bells> {
         self.bells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bells there are, a follower's under each of its jobs.
+    #[cfg(test)]
+    pub(super) fn bells_hung(&self) -> usize {
+        let bells = self.bells();
+        bells.by_job.values().chain(bells.by_org.values()).map(HashMap::len).sum()
     }
 }
 

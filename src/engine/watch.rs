@@ -13,10 +13,12 @@
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Bound,
+    pin::pin,
     sync::Arc,
 };
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use prost::Message;
 use prost_types::Timestamp;
 
@@ -34,6 +36,12 @@ use crate::{
 
 /// How many jobs one chunk of a snapshot looks at.
 const CHUNK_JOBS: usize = 64;
+
+/// About how much one chunk holds, so that a watcher that stalls holds little.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// How many jobs of a chunk are read at once: each waits for the commit that is under way.
+const CHUNK_READS: usize = 8;
 
 /// How much of the log a watch that has fallen behind reads at once.
 const READ_BYTES: usize = 1 << 20;
@@ -142,9 +150,12 @@ impl Engine {
                 Position { sequences: self.partitions().map(oldest).collect(), snapshot: None }
             }
             Start::At(position) => {
-                let is_known = |(place, head): (&Sequence, &Sequence)| place <= head;
+                // The store's head, for what was delivered may lie ahead of the tail's for a moment.
+                let is_known = |(partition, place): (Partition, &Sequence)| {
+                    *place <= *self.shared.store.head(partition).borrow()
+                };
                 if position.sequences.len() != heads.len()
-                    || !position.sequences.iter().zip(&heads).all(is_known)
+                    || !self.partitions().zip(&position.sequences).all(is_known)
                 {
                     return Err(WatchError::Unknown);
                 }
@@ -178,6 +189,13 @@ impl Engine {
 }
 
 impl Engine {
+    /// The place of the newest durable event of each partition.
+    #[must_use]
+    pub fn durable_position(&self) -> Position {
+        let head = |partition| *self.shared.store.head(partition).borrow();
+        Position { sequences: self.partitions().map(head).collect(), snapshot: None }
+    }
+
     /// The time of the oldest entry that is kept.
     ///
     /// # Errors
@@ -219,6 +237,12 @@ impl Watch {
     #[must_use]
     pub fn position(&self) -> &Position {
         &self.position
+    }
+
+    /// Whether everything up to a position has been delivered, or was not for this watch.
+    #[must_use]
+    pub fn has_passed(&self, position: &Position) -> bool {
+        self.position.sequences.iter().zip(&position.sequences).all(|(place, other)| place >= other)
     }
 
     /// The next delivery, if there is one now. Dropping the future loses nothing.
@@ -351,18 +375,29 @@ impl Watch {
         let Some(snapshot) = self.position.snapshot.clone() else { return Ok(None) };
         let partition = Partition(snapshot.partition);
         let job_ids = self.chunk_job_ids(partition, &snapshot.job_id).await?;
-        let Some(last) = job_ids.last().cloned() else { return Ok(self.next_partition(partition)) };
+        if job_ids.is_empty() {
+            return Ok(self.next_partition(partition));
+        }
 
-        let mut jobs = Vec::new();
-        let mut revisions = HashMap::new();
-        for job_id in job_ids {
+        let read = async |job_id| {
             let key = JobKey { org: self.scope.org.clone(), job_id };
-            let Some(parts) = self.engine.job_by_key(partition, &key, &self.scope.views).await? else {
-                continue;
-            };
-            revisions.insert(key.job_id, parts.job.revision);
-            if self.scope.filter.matches_job(&parts.job) {
-                jobs.push(Bytes::from(JobDetails::from(parts).encode_to_vec()));
+            let parts = self.engine.job_by_key(partition, &key, &self.scope.views).await;
+            (key.job_id, parts)
+        };
+        let mut reads = pin!(stream::iter(job_ids).map(read).buffered(CHUNK_READS));
+        let (mut jobs, mut bytes) = (Vec::new(), 0);
+        let mut revisions = HashMap::new();
+        let mut last = String::new();
+        while bytes < CHUNK_BYTES
+            && let Some((job_id, parts)) = reads.next().await
+        {
+            last.clone_from(&job_id);
+            let Some(parts) = parts? else { continue };
+            revisions.insert(job_id, parts.job.revision);
+            if self.scope.filter.matches_snapshot(&parts.job) {
+                let job = Bytes::from(JobDetails::from(parts).encode_to_vec());
+                bytes += job.len();
+                jobs.push(job);
             }
         }
         // What was read is durable, so the head is past all of it.

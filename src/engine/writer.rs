@@ -29,7 +29,7 @@ use crate::{
 const ROUND_COMMANDS_MAX: usize = 256;
 
 /// The size at which a round ends early. Commits of more than a few hundred KiB cost the store extra.
-const ROUND_BYTES_MAX: usize = 128 * 1024;
+const ROUND_BYTES_MAX: usize = 192 * 1024;
 
 pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
@@ -81,7 +81,7 @@ impl Writer {
             let mut work = std::mem::take(&mut waiting).into_iter();
             while work.len() > 0 {
                 if let Err(error) = self.round(&mut work).await {
-                    return self.give_up(error, work);
+                    return self.give_up(error, work).await;
                 }
             }
         }
@@ -96,6 +96,7 @@ impl Writer {
         if compare_times(Some(&clock), Some(&self.last)).is_gt() {
             self.last = clock;
         }
+        self.requests.forget_old(&self.last);
         let mut round = Round::new(
             &self.store,
             self.partition,
@@ -134,13 +135,14 @@ impl Writer {
         Ok(())
     }
 
-    fn give_up(mut self, error: crate::store::Error, left: impl Iterator<Item = Box<dyn Work>>) {
+    async fn give_up(mut self, error: crate::store::Error, left: impl Iterator<Item = Box<dyn Work>>) {
         let error = Arc::new(error);
         // The failure is told first: whoever is answered now can already read why.
         self.failure.send_replace(Some(Arc::clone(&error)));
         left.for_each(|one| one.answer(Err(Error::Failed(Arc::clone(&error)))));
         self.inbox.close();
-        while let Ok(one) = self.inbox.try_recv() {
+        // Also those who are about to queue something: the inbox ends when the last of them has.
+        while let Some(one) = self.inbox.recv().await {
             one.answer(Err(Error::Failed(Arc::clone(&error))));
         }
     }

@@ -1,5 +1,7 @@
 //! `JobService`.
 
+use std::sync::Arc;
+
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -146,10 +148,11 @@ impl job_service_server::JobService for JobService {
         violations.optional_id("job_id", Some(&message.job_id));
         violations.optional_id("client_job_id", Some(&message.client_job_id));
         let scope = token::scope(&[b"reports", caller.org.as_bytes(), key.as_bytes(), id.as_bytes()]);
-        let after =
-            open_page_token(&message.reports_page_token, &scope)?.map(|token| token.id).unwrap_or_default();
-        let views = parse::details_views(&mut violations, &message, &after);
+        let token = open_page_token(&message.reports_page_token, &scope);
+        let after = token.as_ref().ok().and_then(Option::as_ref).map_or("", |token| token.id.as_str());
+        let views = parse::details_views(&mut violations, &message, after);
         violations.check()?;
+        token?;
 
         let parts = self.engine.job(&caller.org, target, &views).await;
         let parts = parts.map_err(|error| status::from_engine(id, error))?;
@@ -242,7 +245,7 @@ impl job_service_server::JobService for JobService {
             }
             for command in history {
                 for event in command.events {
-                    if event.event.revision > after_revision && !page.add(event.event) {
+                    if event.event.revision > after_revision && !page.add(Arc::unwrap_or_clone(event.event)) {
                         let next = |revision| PageToken {
                             scope: scope.clone().into(),
                             revision,
@@ -313,5 +316,5 @@ fn open_page_token(token: &str, scope: &[u8]) -> Result<Option<PageToken>, Statu
 
 fn list_scope(org: &str, filter: &Filter, order: ListOrder) -> Vec<u8> {
     let newest_first = [u8::from(order == ListOrder::NewestFirst)];
-    token::scope(&[b"jobs", org.as_bytes(), &filter.wanted.encode_to_vec(), &newest_first])
+    token::scope(&[b"jobs", org.as_bytes(), &filter.identity(), &newest_first])
 }

@@ -33,10 +33,20 @@ const STEP_IDS_MAX: usize = 20;
 const RECONNECT_MILLISECONDS: RangeInclusive<u64> = 1_000..=5_000;
 const OVERLOAD_MILLISECONDS: RangeInclusive<u64> = 100..=1_000;
 
-/// INVALID_ARGUMENT: these fields of the request are wrong. As many are named as fit, in the order given.
+/// INVALID_ARGUMENT: these fields of the request are wrong, and so many more. As many are named as fit, in the order given.
 #[must_use]
-pub fn invalid(violations: Vec<FieldViolation>) -> Status {
-    let count = violations.len();
+pub fn invalid(violations: Vec<FieldViolation>, more: usize) -> Status {
+    bad_request("invalid request", ErrorReason::FieldInvalid, violations, more)
+}
+
+/// INVALID_ARGUMENT: an update mask names fields that cannot be updated. As many are named as fit.
+#[must_use]
+pub fn immutable_fields(violations: Vec<FieldViolation>, more: usize) -> Status {
+    bad_request("the update mask names what cannot be updated", ErrorReason::ImmutableField, violations, more)
+}
+
+fn bad_request(what: &str, reason: ErrorReason, violations: Vec<FieldViolation>, more: usize) -> Status {
+    let count = violations.len() + more;
     let mut bytes = 0;
     let named: Vec<_> = violations
         .into_iter()
@@ -48,13 +58,12 @@ pub fn invalid(violations: Vec<FieldViolation>) -> Status {
         .collect();
 
     let message = match named.as_slice() {
-        [only] if count == 1 => format!("invalid request: {} {}", only.field, only.description),
-        _ => format!("invalid request: {count} fields"),
+        [only] if count == 1 => format!("{what}: {} {}", only.field, only.description),
+        _ => format!("{what}: {count} fields"),
     };
     let omitted = count - named.len();
     let omitted = (omitted > 0).then(|| ("omitted", omitted.to_string()));
-    let details = ErrorDetails::with_bad_request(named);
-    refuse(Code::InvalidArgument, message, ErrorReason::FieldInvalid, omitted, details)
+    refuse(Code::InvalidArgument, message, reason, omitted, ErrorDetails::with_bad_request(named))
 }
 
 /// DEADLINE_EXCEEDED: the deadline of the call passed.
@@ -117,14 +126,6 @@ pub fn internal(fault: &(dyn Error + 'static)) -> Status {
     let message = "internal fault; the server's log has more under the incident".to_owned();
     let incident = ("incident", incident);
     refuse(Code::Internal, message, ErrorReason::Internal, [incident], ErrorDetails::new())
-}
-
-/// INVALID_ARGUMENT: an update mask names fields that cannot be updated.
-#[must_use]
-pub fn immutable_fields(violations: Vec<FieldViolation>) -> Status {
-    let message = format!("the update mask names {} fields that cannot be updated", violations.len());
-    let details = ErrorDetails::with_bad_request(violations);
-    refuse(Code::InvalidArgument, message, ErrorReason::ImmutableField, [], details)
 }
 
 /// INVALID_ARGUMENT: the page token was not made for this request, or is damaged.
@@ -327,8 +328,8 @@ mod tests {
         .unwrap_err();
         check(
             &[
-                invalid(vec![violation("job_id", "is required")]),
-                invalid(vec![violation("job_id", "is required"), violation("etag", "is unknown")]),
+                invalid(vec![violation("job_id", "is required")], 0),
+                invalid(vec![violation("job_id", "is required"), violation("etag", "is unknown")], 0),
                 deadline_exceeded(),
                 malformed("invalid varint"),
                 message_too_large(4096),
@@ -412,7 +413,7 @@ mod tests {
         ];
         for (count, text) in rows {
             let violations = (0..count).map(|n| violation(&format!("steps[{n}].{text}"), &text)).collect();
-            let status = invalid(violations);
+            let status = invalid(violations, 0);
             assert!(status.details().len() <= DETAILS_BYTES_MAX, "{} bytes", status.details().len());
             let details = status.get_error_details();
             let named = details.bad_request().unwrap().field_violations.len();

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, collections::VecDeque, pin::Pin, time::Duration
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
+use prost::Message as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -21,12 +22,15 @@ use crate::{
         WatchBatch,
         storage::v1::{PartitionPosition, ResumeToken, SnapshotProgress},
         v1::{
-            JobEvent, JobEventType, JobStatus, WatchCheckpoint, WatchCreated, WatchDraining,
+            JobDetails, JobEvent, JobEventType, JobStatus, WatchCheckpoint, WatchCreated, WatchDraining,
             WatchJobResponse, WatchJobsResponse, WatchMessage, WatchStart, watch_message::Kind,
         },
     },
     store::Sequence,
 };
+
+#[cfg(test)]
+mod tests;
 
 /// A message holds no more, unless one event or job is larger by itself.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -68,11 +72,15 @@ struct Messages {
     /// The token of the last message made.
     last_token: String,
     is_snapshot_complete: bool,
+    /// The one job that is watched, until the snapshot has told it.
+    awaited_job_id: Option<String>,
     heartbeat: Duration,
     next_heartbeat: Instant,
     /// Only these events go to the client; empty: all.
     event_types: BTreeSet<JobEventType>,
     end: End,
+    /// Where the log was when the job was seen at its end: a watch that ends with the job gets there first.
+    end_position: Position,
     drain: Drain,
     _slot: WatchSlot,
 }
@@ -121,6 +129,12 @@ impl Messages {
         if job_id.is_none() {
             scope.event_types.clone_from(&event_types);
         }
+        let is_awaited = |job_id: &String| match &start {
+            Start::Snapshot => true,
+            Start::Now | Start::Earliest => false,
+            Start::At(position) => position.snapshot.as_ref().is_some_and(|place| place.job_id < *job_id),
+        };
+        let awaited_job_id = job_id.clone().filter(is_awaited);
         let org = scope.org.clone();
         let may_outlive_job = matches!(start, Start::Earliest | Start::At(_));
         let watch = engine.watch(scope, start);
@@ -156,10 +170,12 @@ impl Messages {
             ready: VecDeque::new(),
             last_token: String::new(),
             is_snapshot_complete,
+            awaited_job_id,
             heartbeat,
             next_heartbeat: Instant::now() + heartbeat,
             event_types,
             end,
+            end_position: engine.durable_position(),
             drain,
             _slot: slot,
         };
@@ -220,11 +236,24 @@ impl Messages {
         match delivery {
             Ok(Some(Delivery::Snapshot(jobs))) => self.push_snapshot(jobs),
             Ok(Some(Delivery::SnapshotComplete)) => {
+                // It was deleted after the watch was opened and before the snapshot came to it, so that neither the
+                // snapshot nor an event tells of it.
+                if let Some(job_id) = &self.awaited_job_id {
+                    return Err(status::job_not_found("jobId", job_id));
+                }
                 self.is_snapshot_complete = true;
                 self.checkpoint();
             }
             Ok(Some(Delivery::Events(delivered))) => self.push_events(delivered),
-            Ok(None) if self.end == End::WhenCaughtUp => self.end = End::Now,
+            Ok(None) if self.end == End::WhenCaughtUp => {
+                if self.watch.has_passed(&self.end_position) {
+                    self.end = End::Now;
+                } else {
+                    // What brought the job to its end is durable, and about to be told.
+                    self.watch.pass_on();
+                    tokio::task::yield_now().await;
+                }
+            }
             Ok(None) => self.wait().await,
             Err(error) => return Err(refusal(&self.engine, error).await),
         }
@@ -250,8 +279,14 @@ impl Messages {
     }
 
     fn push_snapshot(&mut self, jobs: Vec<Bytes>) {
+        self.awaited_job_id = None;
+        // The job may have come to its end since the watch was opened: the snapshot tells it then, and no event will.
+        if self.end == End::OnTerminal && jobs.iter().any(is_terminal_snapshot) {
+            self.end = End::WhenCaughtUp;
+            self.end_position = self.engine.durable_position();
+        }
         let after = self.tokens.seal(self.watch.position());
-        let mut batches = split(jobs, Bytes::len).peekable();
+        let mut batches = split(jobs).peekable();
         while let Some(snapshots) = batches.next() {
             if batches.peek().is_none() {
                 self.last_token.clone_from(&after);
@@ -274,13 +309,13 @@ impl Messages {
                 .filter(|event| self.is_wanted(&event.event))
                 .map(|event| event.bytes)
                 .collect();
-            let bytes: usize = events.iter().map(Bytes::len).sum();
+            let bytes: usize = events.iter().map(wire_bytes).sum();
             if batch_bytes + bytes > BATCH_BYTES_MAX {
                 self.push_batch(std::mem::take(&mut batch), after.take());
                 batch_bytes = 0;
             }
             if bytes > BATCH_BYTES_MAX {
-                let mut parts: Vec<_> = split(events, Bytes::len).collect();
+                let mut parts: Vec<_> = split(events).collect();
                 batch = parts.pop().unwrap_or_default();
                 for part in parts {
                     self.push_batch(part, None);
@@ -335,14 +370,24 @@ fn is_terminal(job_status: JobStatus, closed: bool) -> bool {
     closed || matches!(job_status, JobStatus::Completed | JobStatus::Aborted)
 }
 
+fn is_terminal_snapshot(details: &Bytes) -> bool {
+    let job = JobDetails::decode(details.clone()).ok().and_then(|details| details.job);
+    job.is_some_and(|job| is_terminal(job.status(), job.closed))
+}
+
+/// What a member of a batch takes in it: its tag, its length and itself.
+fn wire_bytes(member: &Bytes) -> usize {
+    1 + prost::length_delimiter_len(member.len()) + member.len()
+}
+
 /// Cuts a list into runs of up to [`BATCH_BYTES_MAX`], or of one that is larger.
-fn split(items: Vec<Bytes>, size: fn(&Bytes) -> usize) -> impl Iterator<Item = Vec<Bytes>> {
+fn split(items: Vec<Bytes>) -> impl Iterator<Item = Vec<Bytes>> {
     let mut rest = VecDeque::from(items);
     std::iter::from_fn(move || {
         let mut run = vec![rest.pop_front()?];
-        let mut bytes = size(&run[0]);
+        let mut bytes = wire_bytes(&run[0]);
         while let Some(next) = rest.front() {
-            bytes += size(next);
+            bytes += wire_bytes(next);
             if bytes > BATCH_BYTES_MAX {
                 break;
             }

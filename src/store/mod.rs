@@ -139,7 +139,7 @@ pub trait Store: Send + Sync + 'static {
     /// Makes a batch durable. Only one may be under way in a partition, and `batch.first` must follow on the head.
     async fn commit(&self, partition: Partition, batch: Batch) -> Result<()>;
 
-    /// Returns when all that reads could have seen before the call is durable.
+    /// Returns when all that reads could have seen before the call is durable, and the head is past it.
     async fn settle(&self, partition: Partition) -> Result<()>;
 
     /// The sequence of the newest durable event. Changes after each commit.

@@ -82,6 +82,7 @@ pub struct Records {
     store: Arc<dyn Store>,
     partition: Partition,
     writes: BTreeMap<Vec<u8>, Option<Bytes>>,
+    written_bytes: usize,
 }
 
 #[expect(clippy::missing_errors_doc, reason = "said once, at `job`: every read has the same")]
@@ -89,7 +90,7 @@ impl Records {
     /// The records as the store has them.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, partition: Partition) -> Self {
-        Self { store, partition, writes: BTreeMap::new() }
+        Self { store, partition, writes: BTreeMap::new(), written_bytes: 0 }
     }
 
     /// The head of a job, also of a deleted one.
@@ -183,7 +184,7 @@ impl Records {
         }
         if before.is_none() {
             let key = Key::new(Table::Client, org).text(&after.job.client_job_id);
-            self.writes.insert(key.into_bytes(), Some(Bytes::copy_from_slice(job.job_id.as_bytes())));
+            self.write(key.into_bytes(), Some(Bytes::copy_from_slice(job.job_id.as_bytes())));
         }
         for event in events {
             if let Some(step) = &event.step {
@@ -235,11 +236,17 @@ impl Records {
         let keys = |job: Option<&Job>| job.map(|job| index_keys(org, job)).unwrap_or_default();
         let (old, new) = (keys(before), keys(after));
         for gone in old.difference(&new) {
-            self.writes.insert(gone.clone(), None);
+            self.write(gone.clone(), None);
         }
         for added in new.difference(&old) {
-            self.writes.insert(added.clone(), Some(Bytes::new()));
+            self.write(added.clone(), Some(Bytes::new()));
         }
+    }
+
+    /// About how large the writes so far are.
+    #[must_use]
+    pub fn written_bytes(&self) -> usize {
+        self.written_bytes
     }
 
     /// The writes so far, in the order of keys.
@@ -247,12 +254,17 @@ impl Records {
         std::mem::take(&mut self.writes).into_iter().map(|(key, value)| (key.into(), value)).collect()
     }
 
+    fn write(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        self.written_bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        self.writes.insert(key, value);
+    }
+
     fn put(&mut self, key: Key, record: &impl Message) {
-        self.writes.insert(key.into_bytes(), Some(record.encode_to_vec().into()));
+        self.write(key.into_bytes(), Some(record.encode_to_vec().into()));
     }
 
     fn remove(&mut self, key: Key) {
-        self.writes.insert(key.into_bytes(), None);
+        self.write(key.into_bytes(), None);
     }
 
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {

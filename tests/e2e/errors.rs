@@ -794,23 +794,25 @@ async fn values_that_are_not_allowed_are_named() {
             a long expression: InvalidArgument FIELD_INVALID
                 filter.expression is longer than 1024 bytes
             a deep expression: InvalidArgument FIELD_INVALID
-                filter.expression is nested more than 32 deep
+                filter.expression is nested more than 20 deep
             a costly expression: InvalidArgument FIELD_INVALID
-                filter.expression has more than one macro (all, exists, exists_one, filter, map)
+                filter.expression has more than one macro (all, exists, exists_one)
             events: InvalidArgument FIELD_INVALID
                 after_revision is negative
                 page_size is not between 0 and 1000
             a watch: InvalidArgument FIELD_INVALID
                 event_types[0] is not a value of JobEventType
                 event_types[1] is not a value of JobEventType
-                views[0] is not for a watch: GetJob pages through reports
-                views[1] is not a value of JobView
+                views[0] is not a value of JobView that watches have: STEPS, HOLDS
+                views[1] is not a value of JobView that watches have: STEPS, HOLDS
                 start is not a value of WatchStart
                 heartbeat is not between 1 and 60 seconds
             a watch from two places: InvalidArgument FIELD_INVALID
                 start must not be set together with resume_token
                 heartbeat is not between 1 and 60 seconds
-            a watch of one job: Cancelled 
+            a watch of one job: InvalidArgument FIELD_INVALID
+                job_id is longer than 64 characters
+                heartbeat is not between 1 and 60 seconds
         "#]],
     )
     .await;

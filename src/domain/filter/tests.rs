@@ -59,7 +59,7 @@ fn event(before: Option<&Job>, after: &Job) -> JobEvent {
 fn filter(wanted: JobFilter) -> Filter {
     let compile = |source: &str| Expression::compile(source, &["job", "event"]).unwrap();
     let expression = (!wanted.expression.is_empty()).then(|| compile(&wanted.expression));
-    Filter::new(wanted, expression)
+    Filter::new(wanted, Vec::new(), expression)
 }
 
 /// Whether the filter matches the job, and an event that left the job as it is.

@@ -46,12 +46,16 @@ fn value() -> impl Strategy<Value = Option<Value>> {
         Some(Value { kind: Some(Kind::NullValue(NullValue::NullValue.into())) }),
         Some(Value::from(String::new())),
         Some(Value::from(1.5)),
+        Some(Value::from(0.0)),
+        Some(Value::from(-0.0)),
     ])
 }
 
 fn properties() -> impl Strategy<Value = Option<Struct>> {
-    let set = Struct { fields: BTreeMap::from([("key".to_owned(), Value::from(true))]) };
-    prop::sample::select(vec![None, Some(Struct::default()), Some(set)])
+    let set = |value: Value| Some(Struct { fields: BTreeMap::from([("key".to_owned(), value)]) });
+    // The two zeros are one value of different bytes.
+    let values = [Value::from(true), Value::from(0.0), Value::from(-0.0)].map(set);
+    prop::sample::select([vec![None, Some(Struct::default())], values.to_vec()].concat())
 }
 
 fn header() -> impl Strategy<Value = SyncHeader> {

@@ -1,5 +1,7 @@
 //! `JobFilter`.
 
+use std::collections::BTreeSet;
+
 use super::Violations;
 use crate::{
     auth::Caller,
@@ -10,8 +12,8 @@ use crate::{
 const JOB_IDS_MAX: usize = 1000;
 const VALUES_MAX: usize = 100;
 
-/// A filter whose expression may read `variables`. Where it says `assigned_to_me`, the caller and the caller's groups are
-/// among the assignees afterwards.
+/// A filter whose expression may read `variables`. Where it says `assigned_to_me`, that means the caller and the caller's
+/// groups.
 pub(in crate::rpc) fn filter(
     violations: &mut Violations<'_>,
     caller: &Caller,
@@ -23,13 +25,12 @@ pub(in crate::rpc) fn filter(
     check_ids(violations, "filter.teams", &wanted.teams, VALUES_MAX);
     check_ids(violations, "filter.user_ids", &wanted.user_ids, VALUES_MAX);
     check_ids(violations, "filter.workflow_ids", &wanted.workflow_ids, VALUES_MAX);
-    for (index, status) in wanted.statuses.iter().enumerate() {
-        if matches!(JobStatus::try_from(*status), Ok(JobStatus::Unspecified) | Err(_)) {
-            violations.add(format!("filter.statuses[{index}]"), "is not a value of JobStatus");
-        }
-    }
+    let statuses = violations.words("filter.statuses", &wanted.statuses, "JobStatus", |number| {
+        JobStatus::try_from(number).ok().filter(|status| *status != JobStatus::Unspecified)
+    });
+    wanted.statuses = statuses.into_iter().map(i32::from).collect();
     violations.count("filter.assignees", wanted.assignees.len(), VALUES_MAX);
-    for (index, assignee) in wanted.assignees.iter().enumerate() {
+    for (index, assignee) in wanted.assignees.iter().enumerate().take(VALUES_MAX) {
         violations.assignee(&format!("filter.assignees[{index}]"), Some(assignee));
     }
     violations.time("filter.create_time_from", wanted.create_time_from.as_ref());
@@ -41,12 +42,14 @@ pub(in crate::rpc) fn filter(
         violations.add("filter.expression", error.to_string());
     }
     wanted.expression = source;
-    if std::mem::take(&mut wanted.assigned_to_me) {
-        let groups = caller.groups.iter().map(|group| named(assignee::Kind::Group, group));
-        wanted.assignees.push(named(assignee::Kind::User, &caller.user));
-        wanted.assignees.extend(groups);
+    let mut mine = Vec::new();
+    if wanted.assigned_to_me {
+        mine.push(named(assignee::Kind::User, &caller.user));
+        // In whatever order the groups came, they are the same groups.
+        let groups: BTreeSet<&String> = caller.groups.iter().collect();
+        mine.extend(groups.into_iter().map(|group| named(assignee::Kind::Group, group)));
     }
-    Filter::new(wanted, expression.and_then(Result::ok))
+    Filter::new(wanted, mine, expression.and_then(Result::ok))
 }
 
 fn check_ids(violations: &mut Violations<'_>, field: &str, ids: &[String], max: usize) {

@@ -1,5 +1,7 @@
 //! The requests of a job's life.
 
+use std::collections::BTreeSet;
+
 use tonic::Status;
 use tonic_types::FieldViolation;
 
@@ -15,6 +17,8 @@ use crate::{
 
 const PRIORITY_MAX: i32 = 1000;
 const REPORTS_PER_PAGE: usize = 1000;
+/// How many paths of a mask an error names at most.
+const PATHS_NAMED_MAX: usize = 100;
 
 /// # Errors
 /// INVALID_ARGUMENT with every bad field.
@@ -67,26 +71,38 @@ pub(in crate::rpc) fn update_job(limits: &Limits, request: UpdateJobRequest) -> 
         violations.add("job", "is required");
     }
     let job = job.unwrap_or_default();
-    let fields = match &update_mask {
-        Some(mask) if !mask.paths.is_empty() => masked_fields(&mask.paths)?,
+    let mut immutable = Vec::new();
+    let fields: Vec<JobField> = match &update_mask {
+        Some(mask) if !mask.paths.is_empty() => masked_fields(&mask.paths, &mut immutable),
         _ => JobField::ALL.map(|(_, field)| field).into_iter().filter(|field| field.is_set(&job)).collect(),
     };
     check_fields(&mut violations, &job, &fields);
     violations.check()?;
+    if !immutable.is_empty() {
+        let named = immutable.iter().take(PATHS_NAMED_MAX);
+        let named =
+            named.map(|path| FieldViolation::new("update_mask", format!("{path:?} cannot be updated")));
+        return Err(status::immutable_fields(
+            named.collect(),
+            immutable.len().saturating_sub(PATHS_NAMED_MAX),
+        ));
+    }
     Ok(UpdateJob { job_id, fields, job, etag: Some(etag).filter(|etag| !etag.is_empty()) })
 }
 
-fn masked_fields(paths: &[String]) -> Result<Vec<JobField>, Status> {
-    let mut fields = Vec::new();
-    let mut immutable = Vec::new();
+/// The fields that a mask names, each once; and the paths that name none.
+fn masked_fields<'m>(paths: &'m [String], immutable: &mut Vec<&'m str>) -> Vec<JobField> {
+    let mut fields = BTreeSet::new();
     for path in paths {
         match JobField::ALL.iter().find(|(name, _)| name == path) {
-            Some((_, field)) => fields.push(*field),
+            Some((_, field)) => {
+                fields.insert(*field);
+            }
             None if path == "*" => fields.extend(JobField::ALL.map(|(_, field)| field)),
-            None => immutable.push(FieldViolation::new("update_mask", format!("{path:?} cannot be updated"))),
+            None => immutable.push(path),
         }
     }
-    if immutable.is_empty() { Ok(fields) } else { Err(status::immutable_fields(immutable)) }
+    fields.into_iter().collect()
 }
 
 fn check_fields(violations: &mut Violations<'_>, job: &Job, fields: &[JobField]) {
@@ -147,20 +163,12 @@ pub(in crate::rpc) fn details_views(
     request: &GetJobRequest,
     after: &str,
 ) -> Views {
-    let mut views = Views::default();
-    for (index, view) in request.views.iter().enumerate() {
-        match JobView::try_from(*view) {
-            Ok(JobView::Steps) => views.steps = true,
-            Ok(JobView::Holds) => views.holds = true,
-            Ok(JobView::Reports) => {
-                let limit =
-                    violations.page_size("reports_page_size", request.reports_page_size, REPORTS_PER_PAGE);
-                views.reports = Some(ReportPage { after: after.to_owned(), limit });
-            }
-            Ok(JobView::Unspecified) | Err(_) => {
-                violations.add(format!("views[{index}]"), "is not a value of JobView");
-            }
-        }
-    }
-    views
+    let asked = violations.words("views", &request.views, "JobView", |number| {
+        JobView::try_from(number).ok().filter(|view| *view != JobView::Unspecified)
+    });
+    let reports = asked.contains(&JobView::Reports).then(|| ReportPage {
+        after: after.to_owned(),
+        limit: violations.page_size("reports_page_size", request.reports_page_size, REPORTS_PER_PAGE),
+    });
+    Views { steps: asked.contains(&JobView::Steps), holds: asked.contains(&JobView::Holds), reports }
 }

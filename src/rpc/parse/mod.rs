@@ -5,6 +5,8 @@ mod job;
 mod sync;
 mod watch;
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 use prost_types::{ListValue, Struct, Timestamp, Value, value::Kind};
 use tonic::Status;
@@ -28,26 +30,36 @@ const NAME_CHARACTERS_MAX: usize = 256;
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 const NANOS: std::ops::RangeInclusive<i32> = 0..=999_999_999;
 
+/// The longest list of texts.
+const TEXTS_MAX: usize = 1000;
+/// How many violations are kept: more than fit in an error. The others are counted.
+const VIOLATIONS_MAX: usize = 100;
+
 /// What is wrong with a request, so far.
 #[derive(Debug)]
 pub(super) struct Violations<'l> {
     limits: &'l Limits,
     found: Vec<FieldViolation>,
+    not_kept: usize,
 }
 
 impl<'l> Violations<'l> {
     pub(super) fn new(limits: &'l Limits) -> Self {
-        Self { limits, found: Vec::new() }
+        Self { limits, found: Vec::new(), not_kept: 0 }
     }
 
     pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.found.push(FieldViolation::new(field, description));
+        if self.found.len() < VIOLATIONS_MAX {
+            self.found.push(FieldViolation::new(field, description));
+        } else {
+            self.not_kept += 1;
+        }
     }
 
     /// # Errors
     /// INVALID_ARGUMENT with all that is wrong.
     pub(super) fn check(self) -> Result<(), Status> {
-        if self.found.is_empty() { Ok(()) } else { Err(status::invalid(self.found)) }
+        if self.found.is_empty() { Ok(()) } else { Err(status::invalid(self.found, self.not_kept)) }
     }
 
     /// An id: 1 to 64 characters, none of them a control character.
@@ -88,11 +100,40 @@ impl<'l> Violations<'l> {
         self.characters(field, text.unwrap_or_default(), self.limits.text_characters);
     }
 
+    /// A list of other texts: each, how many they are, and how large together.
+    pub(super) fn texts(&mut self, field: &str, texts: &[String]) {
+        self.count(field, texts.len(), TEXTS_MAX);
+        for (index, text) in texts.iter().enumerate().take(TEXTS_MAX) {
+            self.text(&format!("{field}[{index}]"), Some(text));
+        }
+        self.document(field, texts.iter().map(String::len).sum(), None);
+    }
+
     fn characters(&mut self, field: &str, text: &str, max: usize) {
         // Characters are at most bytes: most texts need no counting.
         if text.len() > max && text.chars().count() > max {
             self.add(field, format!("is longer than {max} characters"));
         }
+    }
+
+    /// The values of a repeated enum, each once. `parse` knows no unspecified one.
+    pub(super) fn words<E: Ord>(
+        &mut self,
+        field: &str,
+        numbers: &[i32],
+        name: &str,
+        parse: fn(i32) -> Option<E>,
+    ) -> BTreeSet<E> {
+        let mut words = BTreeSet::new();
+        for (index, number) in numbers.iter().enumerate() {
+            match parse(*number) {
+                Some(word) => {
+                    words.insert(word);
+                }
+                None => self.add(format!("{field}[{index}]"), format!("is not a value of {name}")),
+            }
+        }
+        words
     }
 
     pub(super) fn count(&mut self, field: &str, count: usize, max: usize) {

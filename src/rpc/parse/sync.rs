@@ -13,8 +13,6 @@ use crate::{
     rpc::status,
 };
 
-const LIST_ENTRIES_MAX: usize = 1000;
-
 /// # Errors
 /// INVALID_ARGUMENT with every bad field; RESOURCE_EXHAUSTED where there are too many reports.
 pub(in crate::rpc) fn sync(limits: &Limits, request: BasicSyncRequest) -> Result<Sync, Status> {
@@ -27,10 +25,7 @@ pub(in crate::rpc) fn sync(limits: &Limits, request: BasicSyncRequest) -> Result
     let job_status = check_metadata(&mut violations, &metadata);
     violations.optional_id("team", request.team.as_deref());
     violations.value("hierarchy_stack", request.hierarchy_stack.as_ref());
-    violations.count("packet_ids", request.packet_ids.len(), LIST_ENTRIES_MAX);
-    for (index, packet_id) in request.packet_ids.iter().enumerate() {
-        violations.text(&format!("packet_ids[{index}]"), Some(packet_id));
-    }
+    violations.texts("packet_ids", &request.packet_ids);
     violations.values("job_exclusion", &request.job_exclusion);
     violations.optional_id("request_id", Some(&request.request_id));
 
@@ -134,10 +129,7 @@ fn check_step(violations: &mut Violations<'_>, path: &str, step: &SingleStep) {
         ("note_resource_filenames", &step.note_resource_filenames),
     ];
     for (field, list) in lists {
-        violations.count(&at(field), list.len(), LIST_ENTRIES_MAX);
-        for (index, text) in list.iter().enumerate() {
-            violations.text(&at(&format!("{field}[{index}]")), Some(text));
-        }
+        violations.texts(&at(field), list);
     }
     violations.values(&at("values"), &step.values);
     violations.value(&at("time_events"), step.time_events.as_ref());

@@ -1,8 +1,7 @@
 //! `WatchJobRequest` and `WatchJobsRequest`.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use prost::Message;
 use tonic::Status;
 
 use super::{Violations, filter};
@@ -73,7 +72,7 @@ pub(in crate::rpc) fn watch_job(
         resume_token: request.resume_token,
         heartbeat: request.heartbeat,
     };
-    let wish = rest.wish(violations, caller, Filter::new(wanted, None))?;
+    let wish = rest.wish(violations, caller, Filter::new(wanted, Vec::new(), None))?;
     Ok(WatchWish { job_id: Some(request.job_id), end_on_terminal: request.end_on_terminal, ..wish })
 }
 
@@ -93,17 +92,9 @@ impl Rest {
         caller: &Caller,
         filter: Filter,
     ) -> Result<WatchWish, Status> {
-        let mut event_types = BTreeSet::new();
-        for (index, kind) in self.event_types.iter().enumerate() {
-            match JobEventType::try_from(*kind) {
-                Ok(JobEventType::Unspecified) | Err(_) => {
-                    violations.add(format!("event_types[{index}]"), "is not a value of JobEventType");
-                }
-                Ok(kind) => {
-                    event_types.insert(kind);
-                }
-            }
-        }
+        let event_types = violations.words("event_types", &self.event_types, "JobEventType", |number| {
+            JobEventType::try_from(number).ok().filter(|kind| *kind != JobEventType::Unspecified)
+        });
         let views = views(&mut violations, &self.views);
         let start = WatchStart::try_from(self.start).unwrap_or_else(|_| {
             violations.add("start", "is not a value of WatchStart");
@@ -125,7 +116,7 @@ impl Rest {
         let token_scope = token::scope(&[
             b"watch",
             caller.org.as_bytes(),
-            &filter.wanted.encode_to_vec(),
+            &filter.identity(),
             &kinds,
             &[u8::from(views.steps), u8::from(views.holds)],
         ]);
@@ -150,18 +141,8 @@ fn duration(asked: prost_types::Duration) -> Option<Duration> {
 }
 
 fn views(violations: &mut Violations<'_>, asked: &[i32]) -> Views {
-    let mut views = Views::default();
-    for (index, view) in asked.iter().enumerate() {
-        match JobView::try_from(*view) {
-            Ok(JobView::Steps) => views.steps = true,
-            Ok(JobView::Holds) => views.holds = true,
-            Ok(JobView::Reports) => {
-                violations.add(format!("views[{index}]"), "is not for a watch: GetJob pages through reports");
-            }
-            Ok(JobView::Unspecified) | Err(_) => {
-                violations.add(format!("views[{index}]"), "is not a value of JobView");
-            }
-        }
-    }
-    views
+    let asked = violations.words("views", asked, "JobView that watches have: STEPS, HOLDS", |number| {
+        JobView::try_from(number).ok().filter(|view| matches!(view, JobView::Steps | JobView::Holds))
+    });
+    Views { steps: asked.contains(&JobView::Steps), holds: asked.contains(&JobView::Holds), reports: None }
 }

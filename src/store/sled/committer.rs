@@ -204,8 +204,9 @@ impl Worker {
             let _gate = shared.gate.write();
             stage::apply_marked(&shared.tree, &changes)?;
         }
-        shared.durable.send_modify(|durable| durable.applied = self.applied);
+        // The head first: whoever has settled finds it past all that was read.
         shared.head.send_replace(head);
+        shared.durable.send_modify(|durable| durable.applied = self.applied);
         Ok(())
     }
 

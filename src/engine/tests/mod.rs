@@ -1,0 +1,9 @@
+//! The engine as its callers meet it, over stores that a test holds still, breaks or trims.
+
+mod bells;
+mod handover;
+mod kit;
+mod log_end;
+mod replay;
+mod resume;
+mod writing;

@@ -1,0 +1,101 @@
+//! The log is the truth: what it says of a job makes the records of the job.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use proptest::prelude::*;
+
+use crate::{
+    domain::{JobState, evolve},
+    engine::{Logged, Options, ReportPage, Target, Views},
+    proto::v1::JobEventType,
+    store::{JobKey, MemoryStore, Records, Sequence, Store},
+};
+
+use super::kit::{Chance, FIRST, ORG, World, act, start};
+
+const JOBS: usize = 6;
+
+async fn check(seed: u64, commands: usize) {
+    let store = Arc::new(MemoryStore::new());
+    let world = World::at(1_000);
+    let engine = start(&store, &world, Options::default()).await;
+    let mut chance = Chance::new(seed);
+    for _ in 0..commands {
+        // It stands still, goes on and jumps, also back.
+        world.set(1_000 + i64::try_from(chance.below(50)).unwrap());
+        act(&engine, &mut chance, JOBS).await;
+    }
+
+    let mut jobs: BTreeMap<String, (JobState, bool)> = BTreeMap::new();
+    let mut after = Sequence(0);
+    let mut last_time = (0, 0);
+    loop {
+        let records = store.log(FIRST, after, 1 << 16).await.unwrap();
+        let Some(last) = records.last() else { break };
+        let next = last.sequence;
+        for record in &records {
+            let entry = crate::engine::logged::decode_entry(record).unwrap();
+            let time = entry.time.map(|time| (time.seconds, time.nanos)).unwrap();
+            assert!(time >= last_time, "seed {seed}: time fell");
+            last_time = time;
+            let logged = Logged::decode(record).unwrap();
+            assert_eq!(logged.before, after, "seed {seed}: the log has a gap");
+            after = logged.sequence;
+            let (state, is_deleted) = jobs.entry(record.job.job_id.clone()).or_default();
+            assert!(!*is_deleted, "seed {seed}: something came after the end");
+            for event in &logged.events {
+                assert_eq!(event.event.job_id, record.job.job_id);
+                evolve(state, &event.event);
+                *is_deleted |= event.event.r#type() == JobEventType::JobDeleted;
+            }
+            assert_eq!(*is_deleted, record.deletes_job);
+            if let Some(sync) = entry.sync {
+                state.sync = Some(sync);
+            }
+        }
+        assert_eq!(after, next);
+    }
+    assert_eq!(after, *store.head(FIRST).borrow());
+
+    let records = Records::new(Arc::clone(&store) as _, FIRST);
+    for (job_id, (state, is_deleted)) in jobs {
+        let key = JobKey { org: ORG.to_owned(), job_id: job_id.clone() };
+        let head = records.job(&key).await.unwrap().unwrap();
+        assert_eq!(head.deleted, is_deleted, "seed {seed}");
+        let stored = JobState {
+            job: head.job.unwrap(),
+            sync: records.sync(&key).await.unwrap(),
+            steps: records.steps(&key).await.unwrap(),
+            reports: records.reports(&key).await.unwrap(),
+            holds: records.holds(&key).await.unwrap(),
+        };
+        if is_deleted {
+            assert_eq!(stored.job.revision, state.job.revision, "seed {seed}");
+            let ids = crate::proto::v1::Job {
+                job_id,
+                client_job_id: state.job.client_job_id,
+                revision: state.job.revision,
+                ..Default::default()
+            };
+            assert_eq!(stored, JobState { job: ids, ..JobState::default() }, "seed {seed}");
+            continue;
+        }
+        assert_eq!(stored, state, "seed {seed}");
+        let views =
+            Views { steps: true, holds: true, reports: Some(ReportPage { after: String::new(), limit: 99 }) };
+        let parts = engine.job(ORG, Target::Job(&job_id), &views).await.unwrap().unwrap();
+        assert_eq!(parts.job, state.job);
+        assert_eq!(parts.steps.len(), state.steps.len());
+        assert_eq!(parts.reports, state.reports.into_values().collect::<Vec<_>>());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_log_makes_the_records(seed: u64, commands in 1_usize..150) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(check(seed, commands));
+    }
+}

@@ -1,0 +1,321 @@
+//! Servers, clients and syncs for the tests here.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    future::Future,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    panic::Location,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use holdpoint::{
+    config::Config,
+    engine::{Engine, Options, System},
+    proto::{
+        WatchBatch,
+        v1::{
+            BasicSyncRequest, JobEvent, JobStatus, SingleStep, StepEntry, SyncMetadata, WatchJobsRequest,
+            WatchJobsResponse, WatchMessage, job_service_client::JobServiceClient,
+            sync_service_client::SyncServiceClient, watch_message::Kind,
+        },
+    },
+    server,
+    store::MemoryStore,
+};
+use prost_types::Timestamp;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+/// Far longer than anything here takes: what is not there by then never comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends a wait that would never end.
+#[track_caller]
+pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let place = Location::caller();
+    async move {
+        match tokio::time::timeout(PATIENCE, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("waited in vain at {place}"),
+        }
+    }
+}
+
+/// Numbers that look random, and are the same for the same seed.
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    pub fn one_in(&mut self, bound: usize) -> bool {
+        self.below(bound) == 0
+    }
+}
+
+/// The binary, at work on a directory. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub async fn start(directory: &Path, settings: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(directory.join("log.txt")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdpoint"));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-filter", "info", "--data-dir"])
+            .arg(directory.join("data"))
+            .args(settings)
+            .stdout(Stdio::piped())
+            .stderr(log);
+        // A variable of the test's own would be taken for a setting.
+        for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("HOLDPOINT_")) {
+            command.env_remove(variable);
+        }
+        let mut child = command.spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let said = soon(tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).map(|_| line)
+        }));
+        let said = said.await.unwrap().unwrap();
+        let Some(address) = said.trim().strip_prefix("holdpoint is listening on ") else {
+            let log = std::fs::read_to_string(directory.join("log.txt")).unwrap();
+            panic!("the server did not start: {said:?}\n{log}");
+        };
+        Self { child, address: address.parse().unwrap() }
+    }
+
+    /// SIGKILL, at once.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub fn tell_to_stop(&self) {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
+    pub async fn exit(mut self) -> ExitStatus {
+        let exited = tokio::task::spawn_blocking(move || self.child.wait());
+        soon(exited).await.unwrap().unwrap()
+    }
+
+    /// The memory that is its own, in KiB. Only where the system tells.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse().ok()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server in this process, so that a test can reach its engine.
+pub struct InProcess {
+    pub engine: Engine,
+    pub address: SocketAddr,
+    shutdown: CancellationToken,
+    serving: JoinHandle<Result<(), server::Error>>,
+}
+
+impl InProcess {
+    pub async fn start(options: Options, adapt: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
+        adapt(&mut config);
+        let engine = Engine::start(Arc::new(MemoryStore::new()), Arc::new(System), options).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let services = server::services(&config, &engine, shutdown.clone()).unwrap();
+        let (listener, address) = server::listen(config.listen).await.unwrap();
+        let serving = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { server::serve(listener, services, &config, shutdown).await }
+        });
+        Self { engine, address, shutdown, serving }
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        soon(self.serving).await.unwrap().unwrap();
+    }
+}
+
+/// The two services over one connection.
+#[derive(Clone)]
+pub struct Client {
+    pub jobs: JobServiceClient<Channel>,
+    pub syncs: SyncServiceClient<Channel>,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self::over(Endpoint::from_shared(format!("http://{address}")).unwrap()).await
+    }
+
+    /// One that takes little before it is asked to.
+    pub async fn narrow(address: SocketAddr) -> Self {
+        const WINDOW: u32 = (1 << 16) - 1;
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        Self::over(endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW)).await
+    }
+
+    async fn over(endpoint: Endpoint) -> Self {
+        let channel = soon(endpoint.connect()).await.unwrap();
+        let jobs = JobServiceClient::new(channel.clone()).max_decoding_message_size(16 << 20);
+        Self { jobs, syncs: SyncServiceClient::new(channel) }
+    }
+
+    pub async fn sync(&mut self, request: BasicSyncRequest) -> (String, i64) {
+        let reply = soon(self.syncs.basic_sync(request)).await.unwrap().into_inner();
+        (reply.job_id, reply.revision)
+    }
+
+    /// A watch whose first message has come.
+    pub async fn watch(&mut self, request: WatchJobsRequest) -> Watch {
+        let stream = soon(self.jobs.watch_jobs(request)).await.unwrap().into_inner();
+        let mut watch = Watch { stream, token: String::new() };
+        let (_, kind) = watch.next().await.unwrap().unwrap();
+        assert!(matches!(kind, Kind::Created(_)));
+        watch
+    }
+}
+
+/// Messages of `WatchJobs`.
+pub struct Watch {
+    stream: Streaming<WatchJobsResponse>,
+    /// That of the last message.
+    pub token: String,
+}
+
+impl Watch {
+    /// The next message, with its token.
+    pub async fn next(&mut self) -> Option<Result<(String, Kind), Status>> {
+        let message = soon(self.stream.message()).await.transpose()?;
+        Some(message.map(|message| {
+            let (token, kind) = parts(message.message);
+            self.token.clone_from(&token);
+            (token, kind)
+        }))
+    }
+
+    /// The events of the next batch.
+    pub async fn batch(&mut self) -> Vec<JobEvent> {
+        loop {
+            match self.next().await.unwrap().unwrap() {
+                (_, Kind::Batch(batch)) => return events_of(&batch),
+                (_, Kind::Checkpoint(_)) => {}
+                (_, other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The next so many events, where no more than those are to come.
+    pub async fn events(&mut self, count: usize) -> Vec<JobEvent> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            events.extend(self.batch().await);
+        }
+        assert_eq!(events.len(), count);
+        events
+    }
+}
+
+pub fn parts(message: Option<WatchMessage>) -> (String, Kind) {
+    let message = message.unwrap();
+    assert!(!message.resume_token.is_empty(), "every message carries a token");
+    (message.resume_token, message.kind.unwrap())
+}
+
+pub fn events_of(batch: &WatchBatch) -> Vec<JobEvent> {
+    assert!(batch.snapshots.is_empty());
+    batch.decode_events().unwrap()
+}
+
+/// What tells an event from all others.
+pub fn key(event: &JobEvent) -> (String, i64) {
+    (event.job_id.clone(), event.revision)
+}
+
+pub fn keys(events: &[JobEvent]) -> Vec<(String, i64)> {
+    let keys: Vec<_> = events.iter().map(key).collect();
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "one came twice");
+    keys
+}
+
+/// A sync of one job, with reports of these ids, each with a note of some length.
+pub fn sync(client_job_id: &str, updated: i64, report_ids: &[String], note_bytes: usize) -> BasicSyncRequest {
+    let updated = Some(Timestamp { seconds: updated, nanos: 0 });
+    let entry = |id: &String| StepEntry {
+        single_step: Some(SingleStep {
+            unique_step_id: Some(id.clone()),
+            step_id: Some(format!("step-{}", id.len() % 3)),
+            updated,
+            note: Some("\u{20ac}".repeat(note_bytes / 3)),
+            ..SingleStep::default()
+        }),
+        report_step: None,
+    };
+    BasicSyncRequest {
+        metadata: Some(SyncMetadata {
+            client_job_id: Some(client_job_id.to_owned()),
+            workflow_id: Some("workflow".to_owned()),
+            status: JobStatus::Active.into(),
+            updated,
+            ..SyncMetadata::default()
+        }),
+        completed_steps: report_ids.iter().map(entry).collect(),
+        ..BasicSyncRequest::default()
+    }
+}
+
+pub fn heartbeat_1s() -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds: 1, nanos: 0 })
+}
+
+/// The reason of a refusal, and what it carries of a key.
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+pub fn metadata(status: &Status, key: &str) -> Option<String> {
+    status.get_details_error_info()?.metadata.get(key).cloned()
+}
+
+/// A request of a caller of another organization.
+pub fn from_org<T>(org: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("holdpoint-org", org.parse().unwrap());
+    request
+}

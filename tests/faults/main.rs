@@ -1,0 +1,9 @@
+//! What goes wrong in the field: kills, clients that do not read, shutdowns, tokens that are too old. A real server on a
+//! real socket, and the generated clients.
+
+mod drain;
+mod expiry;
+mod kill;
+mod kit;
+mod one_job;
+mod slow;

@@ -75,14 +75,14 @@ impl Change {
 
 impl Reply {
     fn job(&self) -> (&str, i64) {
-        fn of(job: &Option<Job>) -> (&str, i64) {
-            let job = job.as_ref().unwrap();
+        fn of(job: Option<&Job>) -> (&str, i64) {
+            let job = job.unwrap();
             (&job.job_id, job.revision)
         }
         match self {
             Self::Sync(reply) => (&reply.job_id, reply.revision),
-            Self::Create(reply) => of(&reply.job),
-            Self::Update(reply) => of(&reply.job),
+            Self::Create(reply) => of(reply.job.as_ref()),
+            Self::Update(reply) => of(reply.job.as_ref()),
         }
     }
 }
@@ -375,9 +375,9 @@ async fn check_follower(
 
 /// Works until the server is gone, and then says what is in doubt.
 async fn work(mut client: Client, ledger: Arc<Mutex<Ledger>>, acknowledged: watch::Sender<usize>, seed: u64) {
-    let mut chance = Chance::new(seed);
+    let mut dice = Chance::new(seed);
     for n in 0.. {
-        let change = change(&mut chance, &ledger.lock().unwrap(), &format!("{seed:x}-{n}"));
+        let change = change(&mut dice, &ledger.lock().unwrap(), &format!("{seed:x}-{n}"));
         match change.ask(&mut client).await {
             Ok(reply) => {
                 let mut ledger = ledger.lock().unwrap();

@@ -1,6 +1,8 @@
 //! What goes wrong in the field: kills, clients that do not read, shutdowns, tokens that are too old. A real server on a
 //! real socket, and the generated clients.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may say so with a panic")]
+
 mod drain;
 mod expiry;
 mod kill;

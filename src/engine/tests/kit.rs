@@ -48,10 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let place = std::panic::Location::caller();
     async move {
-        match tokio::time::timeout(PATIENCE, future).await {
-            Ok(output) => output,
-            Err(_) => panic!("waited in vain at {place}"),
-        }
+        let outcome = tokio::time::timeout(PATIENCE, future).await;
+        outcome.unwrap_or_else(|_| panic!("waited in vain at {place}"))
     }
 }
 
@@ -391,7 +389,9 @@ impl Picture {
         while let Some(delivery) = soon(watch.next()).await.unwrap() {
             match delivery {
                 Delivery::Snapshot(jobs) => {
-                    jobs.iter().for_each(|job| self.snapshot(job));
+                    for job in &jobs {
+                        self.snapshot(job);
+                    }
                     told(self, watch.position());
                 }
                 Delivery::SnapshotComplete => {

@@ -60,7 +60,7 @@ async fn the_oldest_kept_is_where_a_watch_can_begin_and_one_before_it_is_expired
     for expired in [0, 3, 5] {
         match refusal(&engine, at(expired)) {
             WatchError::Expired { partition, oldest: found } => {
-                assert_eq!((partition, found), (FIRST, oldest))
+                assert_eq!((partition, found), (FIRST, oldest));
             }
             other => panic!("at {expired}: {other}"),
         }

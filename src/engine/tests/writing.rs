@@ -510,7 +510,8 @@ async fn reads_of_a_busy_job_are_of_one_revision() {
     }
     soon(writer).await.unwrap();
     assert!(reads > 0);
-    let all = engine.list(ORG, &Default::default(), ListOrder::NewestFirst, None, 10).await.unwrap();
+    let all =
+        engine.list(ORG, &crate::domain::Filter::default(), ListOrder::NewestFirst, None, 10).await.unwrap();
     assert_eq!(all.jobs.len(), 1);
 }
 

@@ -4,7 +4,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const API: [&str; 7] = [
+const API: [&str; 9] = [
+    "holdpoint/v1/action.proto",
     "holdpoint/v1/errors.proto",
     "holdpoint/v1/event.proto",
     "holdpoint/v1/job.proto",
@@ -12,6 +13,7 @@ const API: [&str; 7] = [
     "holdpoint/v1/sync_service.proto",
     "holdpoint/v1/task.proto",
     "holdpoint/v1/workflow.proto",
+    "holdpoint/v1/workflow_service.proto",
 ];
 const STORAGE: [&str; 2] = ["holdpoint/storage/v1/records.proto", "holdpoint/storage/v1/tokens.proto"];
 

@@ -27,9 +27,12 @@ use crate::{
     engine::{Engine, Options, System},
     proto::{
         API_DESCRIPTORS,
-        v1::{job_service_server::JobServiceServer, sync_service_server::SyncServiceServer},
+        v1::{
+            job_service_server::JobServiceServer, sync_service_server::SyncServiceServer,
+            workflow_service_server::WorkflowServiceServer,
+        },
     },
-    rpc::{JobService, SyncService, layer::RequestLayer},
+    rpc::{JobService, SyncService, WorkflowService, layer::RequestLayer},
     store::{self, MemoryStore, SledOptions, SledStore, Store},
 };
 
@@ -144,6 +147,7 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
     let limits = &config.limits;
     let message_bytes = limits.message_bytes;
     let jobs = JobService::new(engine.clone(), limits.clone(), drain);
+    let workflows = WorkflowService::new(engine.clone(), limits.clone());
     let syncs = SyncService::new(engine.clone(), limits.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
@@ -155,6 +159,7 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
     };
     Ok(Services::new(health)
         .with(JobServiceServer::new(jobs).max_decoding_message_size(message_bytes))
+        .with(WorkflowServiceServer::new(workflows).max_decoding_message_size(message_bytes))
         .with(SyncServiceServer::new(syncs).max_decoding_message_size(message_bytes))
         .with(health_service.max_decoding_message_size(message_bytes))
         .with(reflection().build_v1()?.max_decoding_message_size(message_bytes))

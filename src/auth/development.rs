@@ -2,26 +2,30 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{Caller, Refusal};
+use super::{Caller, Privilege, Privileges, Refusal};
 
 const USER: &str = "holdpoint-user";
 const ORG: &str = "holdpoint-org";
 const GROUPS: &str = "holdpoint-groups";
+const PRIVILEGES: &str = "holdpoint-privileges";
 const DEFAULT: &str = "dev";
 const CHARACTERS_MAX: usize = 64;
 
 /// Reads the caller from `holdpoint-user`, `holdpoint-org` and `holdpoint-groups` (separated by commas). Without them
-/// it is `dev` of `dev`, in no group.
+/// it is `dev` of `dev`, in no group. The caller may do everything, or, to see what somebody sees who may not, what is in
+/// `holdpoint-privileges` (separated by commas).
 ///
 /// # Errors
-/// When a value is not 1 to 64 letters, digits or `-_.:@`, or a key that stands for one value has several.
+/// When a value is not 1 to 64 letters, digits or `-_.:@`, a key that stands for one value has several, or a privilege is
+/// none.
 pub fn caller(headers: &HeaderMap) -> Result<Caller, Refusal> {
     let user = single(headers, USER)?;
     Ok(Caller {
         name: user.to_owned(),
         user: user.to_owned(),
         org: single(headers, ORG)?.to_owned(),
-        groups: groups(headers)?,
+        groups: list(headers, GROUPS)?,
+        privileges: privileges(headers)?,
     })
 }
 
@@ -35,18 +39,28 @@ fn single<'a>(headers: &'a HeaderMap, key: &'static str) -> Result<&'a str, Refu
 }
 
 /// Metadata given several times means the same as its values joined by commas.
-fn groups(headers: &HeaderMap) -> Result<Vec<String>, Refusal> {
-    let mut groups = Vec::new();
-    for value in headers.get_all(GROUPS) {
-        let list = text(GROUPS, value)?;
+fn list(headers: &HeaderMap, key: &'static str) -> Result<Vec<String>, Refusal> {
+    let mut items = Vec::new();
+    for value in headers.get_all(key) {
+        let list = text(key, value)?;
         if list.trim().is_empty() {
             continue;
         }
-        for group in list.split(',') {
-            groups.push(identifier(GROUPS, group.trim())?.to_owned());
+        for item in list.split(',') {
+            items.push(identifier(key, item.trim())?.to_owned());
         }
     }
-    Ok(groups)
+    Ok(items)
+}
+
+fn privileges(headers: &HeaderMap) -> Result<Privileges, Refusal> {
+    if !headers.contains_key(PRIVILEGES) {
+        return Ok(Privileges::All);
+    }
+    let privilege = |name: String| Privilege::ALL.iter().copied().find(|privilege| privilege.name() == name);
+    let names = list(headers, PRIVILEGES)?;
+    let found = names.into_iter().map(privilege).collect::<Option<_>>();
+    found.map(Privileges::Only).ok_or(Refusal { key: PRIVILEGES, problem: "must be names of privileges" })
 }
 
 fn text<'a>(key: &'static str, value: &'a HeaderValue) -> Result<&'a str, Refusal> {
@@ -86,6 +100,9 @@ mod tests {
             &[(USER, "one"), (USER, "two")],
             &[(ORG, "a\tb")],
             &[(ORG, "a/b")],
+            &[(PRIVILEGES, "jobRead, jobExecute")],
+            &[(PRIVILEGES, "")],
+            &[(PRIVILEGES, "jobRead,fly")],
         ];
         let mut table = String::new();
         for row in rows {
@@ -94,7 +111,12 @@ mod tests {
                 headers.append(*key, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             let outcome = match caller(&headers) {
-                Ok(Caller { user, name, org, groups }) => format!("{user} ({name}) of {org} in {groups:?}"),
+                Ok(Caller { user, name, org, groups, privileges: Privileges::All }) => {
+                    format!("{user} ({name}) of {org} in {groups:?}")
+                }
+                Ok(Caller { user, privileges: Privileges::Only(privileges), .. }) => {
+                    format!("{user} may {privileges:?}")
+                }
                 Err(refusal) => format!("! {refusal}"),
             };
             table.push_str(&outcome);
@@ -114,6 +136,9 @@ mod tests {
             ! holdpoint-user must be given once
             ! holdpoint-org must be 1 to 64 letters, digits or -_.:@
             ! holdpoint-org must be 1 to 64 letters, digits or -_.:@
+            dev may {JobRead, JobExecute}
+            dev may {}
+            ! holdpoint-privileges must be names of privileges
         "#]]
         .assert_eq(&table);
 

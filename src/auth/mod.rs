@@ -1,8 +1,12 @@
 //! Who is calling. It knows headers and nothing of gRPC; what becomes of a refusal is decided where it is answered.
 
 mod development;
+mod privilege;
 
-pub use development::caller;
+pub use self::{
+    development::caller,
+    privilege::{Privilege, Privileges},
+};
 
 /// Who is calling. It is put into the extensions of every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub struct Caller {
     pub org: String,
     /// The groups that the user belongs to.
     pub groups: Vec<String>,
+    /// What the user may do.
+    pub privileges: Privileges,
 }
 
 /// Metadata that tells the caller is wrong.

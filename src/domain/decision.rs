@@ -1,9 +1,13 @@
 //! How a decision is put together, event by event.
 
-use super::{Existing, Instant, JobState, Rejection, evolve, job::etag, summary};
+use std::{fmt, sync::Arc};
+
+use super::{
+    Definition, Dependencies, Existing, Instant, JobState, Rejection, evolve, job::etag, steps, summary,
+};
 use crate::proto::{
     storage::v1::SyncRecord,
-    v1::{Actor, Job, JobEvent, JobEventType, JobSummary},
+    v1::{Actor, Job, JobEvent, JobEventType, JobSummary, Step},
 };
 
 /// What a decision knows beside the state and the command.
@@ -15,10 +19,40 @@ pub struct Context {
     pub actor: Actor,
     /// The request's id; empty where it has none.
     pub request_id: String,
-    /// The id of the job that is made, if one is.
-    pub new_job_id: String,
+    /// The ids of what is made.
+    pub new_ids: NewIds,
     /// What a job may hold.
     pub limits: Limits,
+    /// The definition that the job follows, or that it is to follow.
+    pub workflow: Option<Arc<Definition>>,
+    /// How far it is with what holds wait for.
+    pub dependencies: Dependencies,
+}
+
+/// New ids for all that a decision makes. Each says where it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewIds {
+    /// The partition that decides.
+    pub partition: u16,
+    /// A number never given before, nor the few thousand after it.
+    pub unique: u128,
+}
+
+/// An id of ours: what it names, the partition, and a number.
+pub(super) struct Id(pub(super) &'static str, pub(super) NewIds);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:04x}_{:032x}", self.0, self.1.partition, self.1.unique)
+    }
+}
+
+impl NewIds {
+    /// The id of the job that is made, if one is.
+    #[must_use]
+    pub fn job_id(self) -> String {
+        Id(super::JOB_ID_PREFIX, self).to_string()
+    }
 }
 
 /// What a job may hold.
@@ -44,29 +78,62 @@ pub struct Decision<R> {
 /// A decision in the making: the state as it is after the events so far.
 pub(super) struct Draft<'c> {
     pub(super) state: JobState,
-    context: &'c Context,
+    pub(super) context: &'c Context,
     events: Vec<JobEvent>,
     sync: Option<SyncRecord>,
     /// What filters read after the last event; `None` before a new job's first.
     summary: Option<JobSummary>,
+    ids_given: u128,
+    /// The `item_id` of the request.
+    pub(super) item_id: String,
 }
 
 impl<'c> Draft<'c> {
     /// Begins with a job as it is.
     pub(super) fn of(state: JobState, context: &'c Context) -> Self {
         let summary = Some(summary(&state.job));
-        Self { state, context, events: Vec::new(), sync: None, summary }
+        Self { state, summary, ..Self::new_job(Job::default(), context) }
     }
 
     /// Begins with a job that is not there yet.
     pub(super) fn new_job(job: Job, context: &'c Context) -> Self {
         let state = JobState { job, ..JobState::default() };
-        Self { state, context, events: Vec::new(), sync: None, summary: None }
+        let item_id = String::new();
+        Self { state, context, events: Vec::new(), sync: None, summary: None, ids_given: 0, item_id }
+    }
+
+    /// A new id of ours.
+    pub(super) fn new_id(&mut self, prefix: &'static str) -> String {
+        let unique = self.context.new_ids.unique.wrapping_add(self.ids_given);
+        self.ids_given += 1;
+        Id(prefix, NewIds { unique, ..self.context.new_ids }).to_string()
     }
 
     /// The job's new head, told by an event.
     pub(super) fn record_job(&mut self, kind: JobEventType, job: Job) {
         self.record(kind, |event| event.job = Some(job));
+    }
+
+    /// A step that changed, with others that changed with it. `current` are the current steps from now on, where they are
+    /// others than before; the job is told with the step where that, or whose turn it is, changes.
+    pub(super) fn record_step(
+        &mut self,
+        kind: JobEventType,
+        step: Step,
+        further: Vec<Step>,
+        current: Option<Vec<String>>,
+    ) {
+        let stamp = |step: Step| Step { update_time: Some(self.context.now), ..step };
+        let step = stamp(step);
+        let further: Vec<Step> = further.into_iter().map(stamp).collect();
+        let job = steps::with_current(&self.state, current, |id| {
+            further.iter().chain([&step]).find(|step| step.step_id == id)
+        });
+        self.record(kind, |event| {
+            event.step = Some(step);
+            event.further_steps = further;
+            event.job = job;
+        });
     }
 
     /// Something that happens; `fill` puts the changed resources, as they are afterwards, into the event.
@@ -79,9 +146,14 @@ impl<'c> Draft<'c> {
             r#type: kind.into(),
             actor: Some(self.context.actor.clone()),
             request_id: self.context.request_id.clone(),
+            item_id: self.item_id.clone(),
             ..JobEvent::default()
         };
         fill(&mut event);
+        if let Some(task) = &mut event.task {
+            task.modified = Some(self.context.now);
+            task.etag = etag(revision);
+        }
         if let Some(job) = &mut event.job {
             job.revision = revision;
             job.update_time = Some(self.context.now);

@@ -1,7 +1,7 @@
 //! What events do to a job's state.
 
 use super::{JobState, job::etag};
-use crate::proto::v1::{Job, JobEvent, JobSummary};
+use crate::proto::v1::{Assignee, Job, JobEvent, JobSummary};
 
 /// Brings the state forward by one event of the job.
 ///
@@ -15,7 +15,7 @@ pub fn evolve(state: &mut JobState, event: &JobEvent) {
     if let Some(job) = &event.job {
         state.job = job.clone();
     }
-    if let Some(step) = &event.step {
+    for step in event.step.iter().chain(&event.further_steps) {
         state.steps.insert(step.step_id.clone(), step.clone());
     }
     for step_id in &event.removed_step_ids {
@@ -27,6 +27,9 @@ pub fn evolve(state: &mut JobState, event: &JobEvent) {
     if let Some(hold) = &event.hold {
         state.holds.insert(hold.hold_id.clone(), hold.clone());
     }
+    if let Some(task) = &event.task {
+        state.tasks.insert(task.id.clone(), task.clone());
+    }
     state.job.revision = event.revision;
     state.job.update_time = event.time;
     state.job.etag = etag(event.revision);
@@ -36,6 +39,12 @@ pub fn evolve(state: &mut JobState, event: &JobEvent) {
 #[must_use]
 pub fn summary(job: &Job) -> JobSummary {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mut assignees: Vec<Assignee> = Vec::new();
+    for assignee in job.assignee.iter().chain(&job.current_assignees) {
+        if !assignees.contains(assignee) {
+            assignees.push(assignee.clone());
+        }
+    }
     JobSummary {
         client_job_id: job.client_job_id.clone(),
         status: job.status,
@@ -43,7 +52,7 @@ pub fn summary(job: &Job) -> JobSummary {
         team: text(&job.team),
         user_id: text(&job.user_id),
         workflow_id: job.workflow.as_ref().map(|workflow| workflow.workflow_id.clone()).unwrap_or_default(),
-        assignees: job.assignee.iter().cloned().collect(),
+        assignees,
         create_time: job.create_time,
     }
 }

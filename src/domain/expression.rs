@@ -107,18 +107,30 @@ impl Expression {
 
     /// Whether the expression is true. One that fails to evaluate, or gives anything but `true`, is not.
     pub(super) fn is_true(&self, variables: Vec<(&str, Value)>) -> bool {
+        self.evaluate(variables) == Ok(true)
+    }
+
+    /// What the expression gives.
+    ///
+    /// # Errors
+    /// Why it gives neither true nor false.
+    pub(super) fn evaluate(&self, variables: Vec<(&str, Value)>) -> Result<bool, String> {
         let mut bytes_left = DATA_BYTES_MAX;
         if self.has_macro && !variables.iter().all(|(_, value)| is_small(value, &mut bytes_left)) {
-            return false;
+            return Err("its data is too much for a macro".to_owned());
         }
         ROOT.with(|root| {
             let mut context = root.new_inner_scope();
             for (name, value) in variables {
                 context.add_variable_from_value(name, value);
             }
-            // The interpreter has corners that panic; a filter is no reason to.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.program.execute(&context)));
-            matches!(outcome, Ok(Ok(Value::Bool(true))))
+            // The interpreter has corners that panic; an expression is no reason to.
+            match catch_unwind(AssertUnwindSafe(|| self.program.execute(&context))) {
+                Ok(Ok(Value::Bool(outcome))) => Ok(outcome),
+                Ok(Ok(_)) => Err("it gives neither true nor false".to_owned()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("it cannot be evaluated".to_owned()),
+            }
         })
     }
 }
@@ -140,7 +152,8 @@ pub(super) fn from_struct(fields: &Struct) -> Value {
     Value::Map(Map { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
 }
 
-fn from_value(value: &prost_types::Value) -> Value {
+/// A free value as an expression sees it.
+pub(super) fn from_value(value: &prost_types::Value) -> Value {
     match &value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(value)) => Value::Bool(*value),

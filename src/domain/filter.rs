@@ -112,13 +112,36 @@ impl Filter {
     }
 }
 
+/// A job as an expression sees it.
+pub(super) fn job_value(job: &Job, with_metadata: bool) -> Value {
+    let fields = summary_fields(&job.job_id, &summary(job));
+    map(fields.into_iter().chain(job_fields(job, with_metadata)))
+}
+
 fn variables(
     expression: &Expression,
     job_id: &str,
     summary: &JobSummary,
     subject: Subject<'_>,
 ) -> Vec<(&'static str, Value)> {
-    let mut fields = vec![
+    match subject {
+        Subject::Job(job) => vec![("job", job_value(job, expression.reads_metadata()))],
+        Subject::Summary(None) => vec![("job", map(summary_fields(job_id, summary)))],
+        Subject::Summary(Some(event)) => {
+            let step = event.step.as_ref();
+            let kind = event.r#type().as_str_name();
+            let event = map([
+                ("type", Some(Value::from(word(kind, "JOB_EVENT_TYPE_")))),
+                ("revision", Some(Value::Int(event.revision))),
+                ("step_id", step.map(|step| Value::from(step.step_id.as_str()))),
+            ]);
+            vec![("job", map(summary_fields(job_id, summary))), ("event", event)]
+        }
+    }
+}
+
+fn summary_fields(job_id: &str, summary: &JobSummary) -> Vec<(&'static str, Option<Value>)> {
+    vec![
         ("job_id", Some(Value::from(job_id))),
         ("client_job_id", Some(Value::from(summary.client_job_id.as_str()))),
         ("status", Some(Value::from(word(summary.status().as_str_name(), "JOB_STATUS_")))),
@@ -128,24 +151,7 @@ fn variables(
         ("workflow_id", Some(Value::from(summary.workflow_id.as_str()))),
         ("assignees", Some(Value::from(summary.assignees.iter().map(assignee).collect::<Vec<_>>()))),
         ("create_time", summary.create_time.map(|time| Value::from(time.to_string()))),
-    ];
-    match subject {
-        Subject::Job(job) => {
-            fields.extend(job_fields(job, expression.reads_metadata()));
-            vec![("job", map(fields))]
-        }
-        Subject::Summary(None) => vec![("job", map(fields))],
-        Subject::Summary(Some(event)) => {
-            let step = event.step.as_ref();
-            let kind = event.r#type().as_str_name();
-            let event = map([
-                ("type", Some(Value::from(word(kind, "JOB_EVENT_TYPE_")))),
-                ("revision", Some(Value::Int(event.revision))),
-                ("step_id", step.map(|step| Value::from(step.step_id.as_str()))),
-            ]);
-            vec![("job", map(fields)), ("event", event)]
-        }
-    }
+    ]
 }
 
 /// What an expression sees of a job beyond its summary.

@@ -2,7 +2,7 @@
 
 use prost_types::Timestamp;
 
-use super::{Context, Decision, Existing, JobState, Limits, evolve, summary};
+use super::{Context, Decision, Dependencies, Existing, JobState, Limits, NewIds, evolve, summary};
 use crate::proto::v1::{Actor, JobEvent, JobStatus};
 
 /// So many seconds after the epoch.
@@ -10,14 +10,19 @@ pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp { seconds, nanos: 0 }
 }
 
+/// The id of the first job that is made.
+pub(super) const JOB_1: &str = "job_0000_00000000000000000000000000000001";
+
 /// The context of a decision at that second.
 pub(super) fn context(now: i64) -> Context {
     Context {
         now: at(now),
         actor: Actor { id: "ann".to_owned(), ..Actor::default() },
         request_id: format!("request-{now}"),
-        new_job_id: "job_1".to_owned(),
+        new_ids: NewIds { partition: 0, unique: 1 },
         limits: Limits { reports_per_job: 10_000 },
+        workflow: None,
+        dependencies: Dependencies::new(),
     }
 }
 

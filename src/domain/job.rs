@@ -3,10 +3,12 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Context, Decision, Existing, JobState, Rejection, decision::Draft, steps};
+use prost_types::Value;
+
+use super::{Context, Decision, Existing, JobState, Rejection, advance, decision::Draft, steps};
 use crate::proto::v1::{
-    AbortJobResponse, CloseJobResponse, CreateJobResponse, DeleteJobResponse, Job, JobEventType, JobStatus,
-    UpdateJobResponse,
+    AbortJobResponse, CloseJobResponse, CreateJobResponse, DeleteJobResponse, ExcludeJobResponse, Job,
+    JobEventType, JobStatus, Step, UpdateJobResponse,
 };
 
 /// What the job ids that the server makes begin with. No caller's own id may, so that the two never meet.
@@ -65,6 +67,19 @@ pub struct CloseJob {
 pub struct DeleteJob {
     /// The job.
     pub job_id: String,
+    /// The etag the job must have.
+    pub etag: Option<String>,
+}
+
+/// Leaves a job out of what is counted, or takes it in again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExcludeJob {
+    /// The job.
+    pub job_id: String,
+    /// Whether it is left out.
+    pub excluded: bool,
+    /// Why.
+    pub job_exclusion: Vec<Value>,
     /// The etag the job must have.
     pub etag: Option<String>,
 }
@@ -142,14 +157,18 @@ impl CreateJob {
             Existing::Deleted { job_id } => return Err(Rejection::JobIdRetired { job_id }),
             Existing::Job(state) => return Err(Rejection::JobAlreadyExists { job_id: state.job.job_id }),
         }
-        if let Some(workflow) = &self.job.workflow {
-            return Err(Rejection::WorkflowNotFound { workflow_id: workflow.workflow_id.clone() });
-        }
+        let definition = match (&self.job.workflow, &context.workflow) {
+            (Some(wanted), None) => {
+                let (workflow_id, version_id) = (wanted.workflow_id.clone(), wanted.version_id.clone());
+                return Err(Rejection::WorkflowNotFound { workflow_id, version_id });
+            }
+            (wanted, definition) => definition.as_deref().filter(|_| wanted.is_some()),
+        };
         let mut job = Job::default();
         for (_, field) in JobField::ALL {
             field.copy(&self.job, &mut job);
         }
-        job.job_id = self.job_id.clone().unwrap_or_else(|| context.new_job_id.clone());
+        job.job_id = self.job_id.clone().unwrap_or_else(|| context.new_ids.job_id());
         job.client_job_id = match self.job.client_job_id.as_str() {
             "" => job.job_id.clone(),
             client_job_id => client_job_id.to_owned(),
@@ -158,7 +177,22 @@ impl CreateJob {
         job.create_time = Some(context.now);
 
         let mut draft = Draft::new_job(Job { revision: 0, ..job.clone() }, context);
-        draft.record_job(JobEventType::JobCreated, job);
+        let (mut given, mut starts) = (Vec::new(), Vec::<Step>::new());
+        if let Some(definition) = definition {
+            job.workflow = Some(definition.reference());
+            given = definition.steps(&job.job_id, context.now);
+            let is_start = |step: &&Step| definition.start_step_ids().contains(&step.step_id);
+            starts = given.iter().filter(is_start).map(advance::visited).collect();
+            job.current_step_ids = steps::by_rank(starts.iter());
+            job.current_assignees = steps::assignees(starts.iter());
+        }
+        draft.record(JobEventType::JobCreated, |event| {
+            event.job = Some(job);
+            event.further_steps = given;
+        });
+        for step in starts {
+            draft.record_step(JobEventType::StepActivated, step, Vec::new(), None);
+        }
         Ok(draft.answer(|state| CreateJobResponse { job: Some(state.job.clone()) }))
     }
 }
@@ -253,6 +287,27 @@ impl CloseJob {
     }
 }
 
+impl ExcludeJob {
+    /// # Errors
+    /// No such job; it has moved on.
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<ExcludeJobResponse>, Rejection> {
+        let state = existing.into_job()?;
+        check_etag(&state, self.etag.as_deref())?;
+        let (excluded, job_exclusion) = (Some(self.excluded), self.job_exclusion.clone());
+        let job = Job { excluded, job_exclusion, ..state.job.clone() };
+        let changed = job != state.job;
+        let mut draft = Draft::of(state, context);
+        if changed {
+            draft.record_job(JobEventType::JobUpdated, job);
+        }
+        Ok(draft.answer(|state| ExcludeJobResponse { job: Some(state.job.clone()) }))
+    }
+}
+
 impl DeleteJob {
     /// # Errors
     /// No such job; it has moved on.
@@ -278,7 +333,7 @@ pub(super) fn close(job: &mut Job, context: &Context) {
     }
 }
 
-fn check_etag(state: &JobState, etag: Option<&str>) -> Result<(), Rejection> {
+pub(super) fn check_etag(state: &JobState, etag: Option<&str>) -> Result<(), Rejection> {
     match etag {
         Some(etag) if etag != state.job.etag => Err(Rejection::EtagMismatch { etag: state.job.etag.clone() }),
         _ => Ok(()),

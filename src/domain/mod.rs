@@ -6,13 +6,21 @@
 //!
 //! | SPEC | file |
 //! |---|---|
-//! | a job's life | `job.rs` |
+//! | a job's life | `job.rs`, `reopen.rs` |
 //! | the merge of syncs | `reports.rs` |
-//! | which steps are current | `steps.rs` |
+//! | what a workflow is, and where its paths lead | `workflow.rs` |
+//! | actions on steps, and the table of them | `action.rs`, `action/table.rs` |
+//! | going on when a step is done | `advance.rs` |
+//! | holds | `holds.rs` |
+//! | the tasks of AUTOMATIC steps | `tasks.rs` |
+//! | what falls due by itself | `review.rs` |
+//! | which steps are current, and whose | `steps.rs` |
 //! | events and what they do to the state | `event.rs`, `decision.rs` |
 //! | filters of lists and watches | `filter.rs`, `expression.rs` |
 //! | refusals | `rejection.rs` |
 
+mod action;
+mod advance;
 mod canonical;
 mod decision;
 mod event;
@@ -20,29 +28,43 @@ mod expression;
 mod filter;
 #[cfg(test)]
 mod fixtures;
+mod holds;
 mod job;
 mod rejection;
+mod reopen;
 mod reports;
+mod review;
 mod steps;
+mod tasks;
 mod time;
+mod workflow;
 
 pub use self::{
+    action::PerformJobAction,
     canonical::normalize_entry,
-    decision::{Context, Decision, Limits},
+    decision::{Context, Decision, Limits, NewIds},
     event::{evolve, summary},
     expression::{EXPRESSION_BYTES_MAX, Expression, ExpressionError},
     filter::{Filter, Subject},
-    job::{AbortJob, CloseJob, CreateJob, DeleteJob, JOB_ID_PREFIX, JobField, UpdateJob, etag},
+    holds::{Dependencies, Dependency, DependencyState, HoldTerms},
+    job::{AbortJob, CloseJob, CreateJob, DeleteJob, ExcludeJob, JOB_ID_PREFIX, JobField, UpdateJob, etag},
     rejection::Rejection,
+    reopen::ReopenJob,
     reports::{Sync, Told},
+    review::ReviewJob,
+    steps::AssignStep,
     time::{Instant, compare_times},
+    workflow::{
+        Definition, PATHS_MAX, PublishWorkflow, STEPS_MAX, faults as workflow_faults, version_number,
+        without_steps,
+    },
 };
 
 use std::collections::BTreeMap;
 
 use crate::proto::{
     storage::v1::SyncRecord,
-    v1::{Hold, Job, Step, StepReport},
+    v1::{Hold, Job, Step, StepReport, TaskStatus},
 };
 
 /// What is known under a job's id.
@@ -71,6 +93,8 @@ pub struct JobState {
     pub steps: BTreeMap<String, Step>,
     /// By `unique_step_id`.
     pub reports: BTreeMap<String, StepReport>,
-    /// By hold id, released ones included.
+    /// By hold id.
     pub holds: BTreeMap<String, Hold>,
+    /// By task id.
+    pub tasks: BTreeMap<String, TaskStatus>,
 }

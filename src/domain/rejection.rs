@@ -1,5 +1,7 @@
 //! Why a command is refused.
 
+use super::Dependency;
+
 /// A refusal: the state forbids what the command asks. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -53,13 +55,44 @@ pub enum Rejection {
         workflow_id: String,
     },
     /// The workflow is not published.
-    #[error("no workflow {workflow_id:?} is published")]
+    #[error("no such version of the workflow is published")]
     WorkflowNotFound {
         /// The workflow asked for.
         workflow_id: String,
+        /// The version asked for, if one was.
+        version_id: Option<String>,
+    },
+    /// There is nothing to take up again.
+    #[error("the job is open and has current steps")]
+    JobOpen {
+        /// The job.
+        job_id: String,
+    },
+    /// The job has no such step.
+    #[error("the job has no such step")]
+    StepNotFound {
+        /// The job.
+        job_id: String,
+        /// The steps that it does not have.
+        step_ids: Vec<String>,
+    },
+    /// What a hold should wait for is not there.
+    #[error("what the hold should wait for is not there")]
+    DependencyNotFound(Dependency),
+    /// What a hold should wait for waits for the step to be held.
+    #[error("what the hold should wait for waits for the step to be held: {}", circle.join(" waits for "))]
+    DependencyCircle {
+        /// The way around, from the step to be held and back to it.
+        circle: Vec<String>,
+    },
+    /// The caller may not do this.
+    #[error("the privilege {privilege} is missing")]
+    PrivilegeMissing {
+        /// The name of the privilege, or of those of which one would do.
+        privilege: &'static str,
     },
     /// The resource has moved on.
-    #[error("the job has changed since it was read; read it again")]
+    #[error("it has changed since it was read; read it again")]
     EtagMismatch {
         /// The etag it has now.
         etag: String,

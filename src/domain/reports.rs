@@ -5,7 +5,7 @@
 //! * the *header* is a register: the greatest (`updated`, `modified`, bytes, status) stands;
 //! * a *report* is a register for each `unique_step_id`: the greatest (`updated`, undone, bytes) stands;
 //! * the *terminal status*, with its reason, is a register: the smallest (`updated`, ABORTED before COMPLETED) stands;
-//! * everything else (status, steps, current steps) is a function of these.
+//! * everything else (status, steps, current steps) is a function of these, and of the definition where there is one.
 
 #[cfg(test)]
 mod law;
@@ -20,8 +20,8 @@ use std::{
 use prost_types::{Struct, Timestamp, Value, value::Kind};
 
 use super::{
-    Context, Decision, Existing, JOB_ID_PREFIX, JobState, Rejection, canonical, decision::Draft, job, steps,
-    time::compare_times,
+    Context, Decision, Definition, Existing, JOB_ID_PREFIX, JobState, Rejection, advance, canonical,
+    decision::Draft, job, steps, time::compare_times,
 };
 use crate::proto::{
     storage::v1::{SyncHeader, SyncRecord, SyncTerminal},
@@ -70,6 +70,13 @@ impl Sync {
         metadata(&self.header).client_job_id()
     }
 
+    /// The workflow that the device works by, and its version.
+    #[must_use]
+    pub fn workflow(&self) -> (&str, Option<&str>) {
+        let metadata = metadata(&self.header);
+        (metadata.workflow_id(), metadata.workflow_version_id.as_deref())
+    }
+
     /// Merges the sync into what is known of the job. The state must have all steps and all reports.
     ///
     /// # Errors
@@ -87,7 +94,7 @@ impl Sync {
             }
             Existing::Nothing => {
                 let mut job = Job {
-                    job_id: context.new_job_id.clone(),
+                    job_id: context.new_ids.job_id(),
                     client_job_id: self.client_job_id().to_owned(),
                     create_time: Some(context.now),
                     ..Job::default()
@@ -115,10 +122,18 @@ impl Sync {
         mut draft: Draft<'_>,
         context: &Context,
     ) -> Result<Decision<BasicSyncResponse>, Rejection> {
-        let before = draft.state.clone();
+        let mut before = draft.state.clone();
         let is_new = before.job.revision == 0;
         let registers = before.sync.clone().unwrap_or_default();
         let closed_by_command = before.job.closed && !registers.closed_by_sync;
+        let definition = context.workflow.as_deref();
+        let mut given = Vec::new();
+        if let Some(definition) = definition.filter(|_| before.job.workflow.is_none() && !closed_by_command) {
+            before.job.workflow = Some(definition.reference());
+            given = definition.steps(&before.job.job_id, context.now);
+            before.steps = given.iter().map(|step| (step.step_id.clone(), step.clone())).collect();
+        }
+        let definition = definition.filter(|_| steps::follows_definition(&before.job));
 
         let news = self.news(&before, context)?;
         if closed_by_command {
@@ -128,14 +143,30 @@ impl Sync {
             }
         } else {
             let merged = self.join(&registers);
-            let steps = touched_steps(&before, &news, context.now);
-            let job = head(&before, &merged, &news, &steps);
+            let merge = Merge {
+                before: &before,
+                registers: &registers,
+                merged: &merged,
+                definition,
+                now: context.now,
+            };
+            let steps = merge.touched_steps(&news);
+            let placed = merge.placed_steps(&steps, !given.is_empty());
+            let job = merge.head(&news, &steps, &placed);
             let kind = if is_new { JobEventType::JobCreated } else { JobEventType::JobUpdated };
-            if is_new || job != before.job {
-                draft.record_job(kind, job);
+            if is_new || job != draft.state.job || !placed.set_aside.is_empty() {
+                given.extend(placed.set_aside);
+                draft.record(kind, |event| {
+                    event.job = Some(job);
+                    event.further_steps = given;
+                });
+            }
+            for step in placed.activated {
+                draft.record(JobEventType::StepActivated, |event| event.step = Some(step));
             }
             record_reports(&mut draft, news, steps);
-            let merged = record_terminal(&mut draft, merged, context);
+            advance::settle(&mut draft);
+            let merged = record_terminal(&mut draft, &registers, merged, context);
             if merged != registers {
                 draft.record_sync(merged);
             }
@@ -258,31 +289,112 @@ impl Told {
     }
 }
 
-/// The job's head after the sync, less what a terminal status does.
-fn head(before: &JobState, merged: &SyncRecord, news: &[StepReport], touched: &TouchedSteps) -> Job {
-    let mut job = before.job.clone();
-    let header = merged.header.as_ref().expect("a merged sync has a header");
-    let header_changed = before.sync.as_ref().is_none_or(|sync| sync.header != merged.header);
-    if header_changed {
-        apply_header(&mut job, header);
+/// A sync on its way into a job that it may change.
+struct Merge<'m> {
+    before: &'m JobState,
+    registers: &'m SyncRecord,
+    merged: &'m SyncRecord,
+    definition: Option<&'m Definition>,
+    now: Timestamp,
+}
+
+/// Steps that no report is of, and that change by where the device says it is.
+#[derive(Default)]
+struct PlacedSteps {
+    activated: Vec<Step>,
+    set_aside: Vec<Step>,
+}
+
+impl Merge<'_> {
+    fn header(&self) -> &SyncHeader {
+        self.merged.header.as_ref().expect("a merged sync has a header")
     }
-    if is_terminal(job.status()) {
-        job.abandon_reason = abandon_reason(merged, &job);
+
+    fn header_changed(&self) -> bool {
+        self.registers.header != self.merged.header
     }
-    let has_reports = !before.reports.is_empty() || !news.is_empty();
-    if !is_terminal(job.status()) {
-        // What an action made of the status stands until a newer header comes.
-        let status_changed =
-            before.sync.as_ref().is_none_or(|sync| sync.header_status != merged.header_status);
-        let said = if header_changed || status_changed { merged.header_status() } else { job.status() };
-        job.set_status(open_status(job.status(), said, has_reports));
+
+    /// The job's head after the sync, less what a terminal status does.
+    fn head(&self, news: &[StepReport], touched: &TouchedSteps, placed: &PlacedSteps) -> Job {
+        let mut job = self.before.job.clone();
+        if self.header_changed() {
+            apply_header(&mut job, self.header(), self.definition);
+        }
+        if is_terminal(job.status()) {
+            job.abandon_reason = abandon_reason(self.merged, &job);
+        }
+        let has_reports = !self.before.reports.is_empty() || !news.is_empty();
+        if !is_terminal(job.status()) {
+            // What an action made of the status stands until a newer header comes.
+            let status_changed = self.registers.header_status != self.merged.header_status;
+            let says_anew = self.header_changed() || status_changed;
+            let said = if says_anew { self.merged.header_status() } else { job.status() };
+            job.set_status(open_status(job.status(), said, has_reports));
+        }
+        if self.header_changed() || !touched.is_empty() {
+            let changed: BTreeMap<&str, &Step> =
+                touched.values().flatten().chain(placed.all()).map(named).collect();
+            let stays = |step: &&Step| {
+                !touched.contains_key(&step.step_id) && !changed.contains_key(step.step_id.as_str())
+            };
+            let steps: BTreeMap<&str, &Step> =
+                self.before.steps.values().filter(stays).map(named).chain(changed.clone()).collect();
+            let device_step_id = current_step(self.header());
+            job.current_step_ids = steps::current_step_ids(device_step_id, steps.values().copied());
+            job.current_assignees = steps::assignees(
+                job.current_step_ids.iter().filter_map(|id| steps.get(id.as_str()).copied()),
+            );
+        }
+        job
     }
-    if header_changed || !touched.is_empty() {
-        let untouched = before.steps.values().filter(|step| !touched.contains_key(&step.step_id));
-        let steps = untouched.chain(touched.values().flatten());
-        job.current_step_ids = steps::current_step_ids(metadata(header).current_step.as_deref(), steps);
+
+    /// The steps that no report is of, after the header took another place or the definition came: those that a job begins
+    /// with, and the one where the device is, are READY; one where it was is not reached.
+    fn placed_steps(&self, touched: &TouchedSteps, is_given: bool) -> PlacedSteps {
+        let mut placed = PlacedSteps::default();
+        let Some(definition) = self.definition else { return placed };
+        let was_at = self.registers.header.as_ref().and_then(current_step);
+        let mut step_ids: BTreeSet<&str> =
+            [was_at, current_step(self.header())].into_iter().flatten().collect();
+        if is_given {
+            step_ids.extend(definition.start_step_ids().iter().map(String::as_str));
+        }
+        let untouched = step_ids.into_iter().filter(|id| !touched.contains_key(*id));
+        for step in
+            untouched.filter_map(|id| self.before.steps.get(id)).filter(|step| !self.has_reports(step))
+        {
+            match (self.is_placed(&step.step_id), step.status()) {
+                (true, StepStatus::Pending) => placed.activated.push(self.stamped(advance::visited(step))),
+                (false, StepStatus::Ready) => placed.set_aside.push(self.stamped(advance::set_aside(step))),
+                _ => {}
+            }
+        }
+        placed
     }
-    job
+
+    /// Whether a step is reached without any report of it.
+    fn is_placed(&self, step_id: &str) -> bool {
+        let is_start = |definition: &Definition| definition.start_step_ids().iter().any(|id| id == step_id);
+        current_step(self.header()) == Some(step_id) || self.definition.is_some_and(is_start)
+    }
+
+    fn has_reports(&self, step: &Step) -> bool {
+        self.before.reports.values().any(|report| step_id(report) == step.step_id)
+    }
+
+    fn stamped(&self, step: Step) -> Step {
+        Step { update_time: Some(self.now), ..step }
+    }
+}
+
+impl PlacedSteps {
+    fn all(&self) -> impl Iterator<Item = &Step> {
+        self.activated.iter().chain(&self.set_aside)
+    }
+}
+
+fn named(step: &Step) -> (&str, &Step) {
+    (&step.step_id, step)
 }
 
 fn outcome(before: &JobState, draft: &Draft<'_>) -> SyncOutcome {
@@ -304,33 +416,70 @@ fn outcome(before: &JobState, draft: &Draft<'_>) -> SyncOutcome {
 /// The steps that news change: as they are afterwards, or `None` where no report names them any more.
 type TouchedSteps = BTreeMap<String, Option<Step>>;
 
-fn touched_steps(before: &JobState, news: &[StepReport], now: Timestamp) -> TouchedSteps {
-    let replaced = news.iter().filter_map(|report| before.reports.get(report.unique_step_id()));
-    let step_ids: BTreeSet<&str> = replaced.chain(news).map(step_id).collect();
-    let newest: BTreeMap<&str, &StepReport> =
-        news.iter().map(|report| (report.unique_step_id(), report)).collect();
-    let standing = before.reports.iter().map(|(id, report)| *newest.get(id.as_str()).unwrap_or(&report));
-    let unseen = news.iter().filter(|report| !before.reports.contains_key(report.unique_step_id()));
+impl Merge<'_> {
+    fn touched_steps(&self, news: &[StepReport]) -> TouchedSteps {
+        let before = self.before;
+        let replaced = news.iter().filter_map(|report| before.reports.get(report.unique_step_id()));
+        // A report of a step that the definition lacks is kept without one.
+        let is_known = |id: &&str| self.definition.is_none_or(|definition| definition.has_step(id));
+        let step_ids: BTreeSet<&str> = replaced.chain(news).map(step_id).filter(is_known).collect();
+        let newest: BTreeMap<&str, &StepReport> =
+            news.iter().map(|report| (report.unique_step_id(), report)).collect();
+        let standing = before.reports.iter().map(|(id, report)| *newest.get(id.as_str()).unwrap_or(&report));
+        let unseen = news.iter().filter(|report| !before.reports.contains_key(report.unique_step_id()));
 
-    let mut by_step: BTreeMap<&str, Vec<&StepReport>> = BTreeMap::new();
-    for report in standing.chain(unseen).filter(|report| step_ids.contains(step_id(report))) {
-        by_step.entry(step_id(report)).or_default().push(report);
+        let mut by_step: BTreeMap<&str, Vec<&StepReport>> = BTreeMap::new();
+        for report in standing.chain(unseen).filter(|report| step_ids.contains(step_id(report))) {
+            by_step.entry(step_id(report)).or_default().push(report);
+        }
+        step_ids
+            .iter()
+            .map(|&id| {
+                let step = match (by_step.get(id), before.steps.get(id)) {
+                    (Some(reports), step) => Some(self.step_of_reports(step, id, reports)),
+                    (None, Some(step)) if self.definition.is_some() => Some(self.step_without_reports(step)),
+                    (None, _) => None,
+                };
+                (id.to_owned(), step)
+            })
+            .collect()
     }
-    let touched = |id: &str| {
-        let reports = by_step.get(id)?;
-        Some(step_of_reports(before.steps.get(id), &before.job.job_id, id, reports, now))
-    };
-    step_ids.iter().map(|&id| (id.to_owned(), touched(id))).collect()
+
+    /// A step of the definition whose only report turned out to be of another step.
+    fn step_without_reports(&self, step: &Step) -> Step {
+        let mut step = Step { visit: 0, finish_time: None, ..step.clone() };
+        step.set_status(StepStatus::Pending);
+        let is_placed = self.is_placed(&step.step_id);
+        self.stamped(if is_placed { advance::visited(&step) } else { step })
+    }
+
+    /// A step as its reports have it: FINISHED if one of them stands and is not undone. Where no definition describes it,
+    /// the greatest of them does.
+    fn step_of_reports(&self, before: Option<&Step>, step_id: &str, reports: &[&StepReport]) -> Step {
+        let visits = reports.iter().filter(|report| !report.undone).count();
+        let status = if visits > 0 { StepStatus::Finished } else { StepStatus::Ready };
+        let mut step = before.cloned().unwrap_or_else(|| Step {
+            job_id: self.before.job.job_id.clone(),
+            step_id: step_id.to_owned(),
+            kind: StepKind::Manual.into(),
+            join: StepJoin::All.into(),
+            create_time: Some(self.now),
+            ..Step::default()
+        });
+        if self.definition.is_none() {
+            describe(&mut step, reports);
+        }
+        step.visit = i32::try_from(visits).unwrap_or(i32::MAX);
+        if step.status() != status {
+            step.finish_time = (status == StepStatus::Finished).then_some(self.now);
+        }
+        step.awaits_join = false;
+        step.set_status(status);
+        self.stamped(step)
+    }
 }
 
-/// A step as its reports have it: described by the greatest of them, FINISHED if one of them stands and is not undone.
-fn step_of_reports(
-    before: Option<&Step>,
-    job_id: &str,
-    step_id: &str,
-    reports: &[&StepReport],
-    now: Timestamp,
-) -> Step {
+fn describe(step: &mut Step, reports: &[&StepReport]) {
     let described_by = reports
         .iter()
         .max_by(|left, right| {
@@ -339,28 +488,10 @@ fn step_of_reports(
         .and_then(|report| report.entry.as_ref()?.step())
         .cloned()
         .unwrap_or_default();
-    let visits = reports.iter().filter(|report| !report.undone).count();
-    let status = if visits > 0 { StepStatus::Finished } else { StepStatus::Ready };
-
-    let mut step = before.cloned().unwrap_or_else(|| Step {
-        job_id: job_id.to_owned(),
-        step_id: step_id.to_owned(),
-        kind: StepKind::Manual.into(),
-        join: StepJoin::All.into(),
-        create_time: Some(now),
-        ..Step::default()
-    });
     step.number = described_by.step_number;
     step.title = described_by.step_title;
     step.description = described_by.step_description;
     step.step_type = described_by.step_type;
-    step.visit = i32::try_from(visits).unwrap_or(i32::MAX);
-    if step.status() != status {
-        step.finish_time = (status == StepStatus::Finished).then_some(now);
-    }
-    step.set_status(status);
-    step.update_time = Some(now);
-    step
 }
 
 /// Tells the news, each with the step as it is after all of them, and the steps that went with the first. A step that a
@@ -394,9 +525,18 @@ fn record_reports(draft: &mut Draft<'_>, news: Vec<StepReport>, mut touched: Tou
 }
 
 /// Brings the job to the terminal status that stands, if it is not there.
-fn record_terminal(draft: &mut Draft<'_>, mut merged: SyncRecord, context: &Context) -> SyncRecord {
+fn record_terminal(
+    draft: &mut Draft<'_>,
+    registers: &SyncRecord,
+    mut merged: SyncRecord,
+    context: &Context,
+) -> SyncRecord {
     let Some(terminal) = merged.terminal.as_ref().map(SyncTerminal::status) else { return merged };
-    if draft.state.job.status() == terminal {
+    // What was completed by actions is not given up afterwards.
+    let synced = registers.terminal.as_ref().map(SyncTerminal::status);
+    let completed_by_actions =
+        draft.state.job.status() == JobStatus::Completed && synced != Some(JobStatus::Completed);
+    if draft.state.job.status() == terminal || completed_by_actions {
         return merged;
     }
     let aborted = terminal == JobStatus::Aborted;
@@ -433,20 +573,24 @@ fn open_status(before: JobStatus, header_status: JobStatus, has_reports: bool) -
     if said == JobStatus::NotStarted && has_reports { JobStatus::Active } else { said }
 }
 
-fn apply_header(job: &mut Job, header: &SyncHeader) {
+fn apply_header(job: &mut Job, header: &SyncHeader, definition: Option<&Definition>) {
     let SyncHeader { metadata, team, hierarchy_stack, packet_ids, job_exclusion, excluded } = header.clone();
     let metadata = metadata.unwrap_or_default();
     job.title = metadata.job_title;
     job.team = team;
-    // The version is the job's own from its first sync on: reports without one of theirs are of that.
-    let version_id = match job.workflow.take() {
-        Some(workflow) => workflow.version_id,
-        None => metadata.workflow_version_id,
-    };
-    job.workflow = Some(WorkflowReference {
-        workflow_id: metadata.workflow_id.unwrap_or_default(),
-        version_id,
-        name: metadata.workflow_name,
+    job.workflow = Some(match (job.workflow.take(), definition) {
+        (_, Some(definition)) => {
+            let reference = definition.reference();
+            WorkflowReference { name: reference.name.clone().or(metadata.workflow_name), ..reference }
+        }
+        // The version is the job's own from its first sync on: reports without one of theirs are of that.
+        (Some(workflow), None) => WorkflowReference { name: metadata.workflow_name, ..workflow },
+        (None, None) => WorkflowReference {
+            workflow_id: metadata.workflow_id.unwrap_or_default(),
+            version_id: metadata.workflow_version_id,
+            name: metadata.workflow_name,
+            published: false,
+        },
     });
     job.abandon_reason = metadata.abandon_reason;
     job.user_id = metadata.user_id;
@@ -468,13 +612,13 @@ struct Fields([(&'static str, Option<Value>); 14]);
 impl Fields {
     fn of(header: &SyncHeader) -> Self {
         let mut job = Job::default();
-        apply_header(&mut job, header);
-        Self::new(&job, metadata(header).current_step.as_deref())
+        apply_header(&mut job, header, None);
+        Self::new(&job, current_step(header))
     }
 
     fn standing(after: &JobState) -> Self {
         let header = after.sync.as_ref().and_then(|sync| sync.header.as_ref());
-        Self::new(&after.job, header.and_then(|header| metadata(header).current_step.as_deref()))
+        Self::new(&after.job, header.and_then(current_step))
     }
 
     fn new(job: &Job, current_step: Option<&str>) -> Self {
@@ -518,6 +662,11 @@ fn is_terminal(status: JobStatus) -> bool {
 
 fn metadata(header: &SyncHeader) -> &SyncMetadata {
     header.metadata.as_ref().expect("parsing refuses a sync without metadata")
+}
+
+/// The step that the device is at.
+fn current_step(header: &SyncHeader) -> Option<&str> {
+    metadata(header).current_step.as_deref()
 }
 
 fn unique_step_id(entry: &StepEntry) -> &str {

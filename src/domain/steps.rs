@@ -1,7 +1,49 @@
 //! The order of a job's steps, and which of them are current.
 
-use super::JobState;
-use crate::proto::v1::{JobEvent, JobEventType, SingleStep, Step, StepEntry, StepReport, StepStatus};
+use super::{Context, Decision, Existing, JobState, Rejection, decision::Draft, job, tasks};
+use crate::proto::v1::{
+    AssignStepResponse, Assignee, CompletionStatus, Job, JobEventType, SingleStep, Step, StepEntry,
+    StepReport, StepStatus,
+};
+
+/// Assigns a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AssignStep {
+    /// The job.
+    pub job_id: String,
+    /// The step.
+    pub step_id: String,
+    /// Who is to do it; `None`: anyone.
+    pub assignee: Option<Assignee>,
+    /// The etag the job must have.
+    pub etag: Option<String>,
+}
+
+impl AssignStep {
+    /// # Errors
+    /// No such job, or no such step in it; the job is closed, or has moved on.
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<AssignStepResponse>, Rejection> {
+        let state = existing.into_job()?;
+        job::check_etag(&state, self.etag.as_deref())?;
+        let Some(step) = state.steps.get(&self.step_id).cloned() else {
+            let step_ids = vec![self.step_id.clone()];
+            return Err(Rejection::StepNotFound { job_id: state.job.job_id, step_ids });
+        };
+        if state.job.closed {
+            return Err(Rejection::JobClosed { job_id: state.job.job_id });
+        }
+        let mut draft = Draft::of(state, context);
+        if step.assignee != self.assignee {
+            let step = Step { assignee: self.assignee.clone(), ..step };
+            draft.record_step(JobEventType::StepReassigned, step, Vec::new(), None);
+        }
+        Ok(draft.answer(|state| AssignStepResponse { step: state.steps.get(&self.step_id).cloned() }))
+    }
+}
 
 impl Step {
     /// Reached, and not done.
@@ -53,12 +95,53 @@ pub(super) fn current_step_ids<'s>(
     device_step_id: Option<&str>,
     steps: impl Iterator<Item = &'s Step> + Clone,
 ) -> Vec<String> {
-    let mut open: Vec<_> = steps.filter(|step| step.is_open()).collect();
+    let open: Vec<_> = steps.filter(|step| step.is_open()).collect();
     if let Some(device) = open.iter().find(|step| Some(step.step_id.as_str()) == device_step_id) {
         return vec![device.step_id.clone()];
     }
-    open.sort_by(|left, right| left.rank().cmp(&right.rank()));
-    open.into_iter().map(|step| step.step_id.clone()).collect()
+    by_rank(open.into_iter())
+}
+
+/// The ids of steps, in the order of the steps.
+pub(super) fn by_rank<'s>(steps: impl Iterator<Item = &'s Step>) -> Vec<String> {
+    let mut steps: Vec<_> = steps.collect();
+    steps.sort_by(|left, right| left.rank().cmp(&right.rank()));
+    steps.into_iter().map(|step| step.step_id.clone()).collect()
+}
+
+/// Whom steps are assigned to, each once, in the order of the steps.
+pub(super) fn assignees<'s>(steps: impl Iterator<Item = &'s Step>) -> Vec<Assignee> {
+    let mut steps: Vec<_> = steps.collect();
+    steps.sort_by(|left, right| left.rank().cmp(&right.rank()));
+    let mut assignees: Vec<Assignee> = Vec::new();
+    for assignee in steps.into_iter().filter_map(|step| step.assignee.as_ref()) {
+        if !assignees.contains(assignee) {
+            assignees.push(assignee.clone());
+        }
+    }
+    assignees
+}
+
+/// Whether a definition says what follows on the job's steps.
+pub(super) fn follows_definition(job: &Job) -> bool {
+    job.workflow.as_ref().is_some_and(|workflow| workflow.published)
+}
+
+/// The job with other current steps (`None`: the same), some of which are about to change; `None` where the job stays
+/// as it is.
+pub(super) fn with_current<'s>(
+    state: &'s JobState,
+    current: Option<Vec<String>>,
+    changed: impl Fn(&str) -> Option<&'s Step>,
+) -> Option<Job> {
+    let before = &state.job;
+    let step = |id: &String| changed(id).or_else(|| state.steps.get(id));
+    let current = current.as_ref().unwrap_or(&before.current_step_ids);
+    let current_step_ids = by_rank(current.iter().filter_map(step));
+    let current_assignees = assignees(current_step_ids.iter().filter_map(step));
+    let is_same =
+        current_step_ids == before.current_step_ids && current_assignees == before.current_assignees;
+    (!is_same).then(|| Job { current_step_ids, current_assignees, ..before.clone() })
 }
 
 /// The steps of the state that are running, by rank.
@@ -68,13 +151,11 @@ pub(super) fn running(state: &JobState) -> Vec<Step> {
     running
 }
 
-/// What an abort does to the running steps.
-pub(super) fn cancel_running(draft: &mut super::decision::Draft<'_>) {
+/// What an abort does to the running steps, and to their tasks.
+pub(super) fn cancel_running(draft: &mut Draft<'_>) {
     for mut step in running(&draft.state) {
+        tasks::end(draft, &step, CompletionStatus::Terminated);
         step.set_status(StepStatus::Cancelled);
-        draft.record(JobEventType::StepCancelled, |event: &mut JobEvent| {
-            step.update_time = event.time;
-            event.step = Some(step);
-        });
+        draft.record_step(JobEventType::StepCancelled, step, Vec::new(), None);
     }
 }

@@ -4,10 +4,12 @@ use prost::Message;
 
 use crate::{
     domain::{
-        AbortJob, CloseJob, Context, CreateJob, Decision, DeleteJob, Existing, Rejection, Sync, UpdateJob,
+        AbortJob, AssignStep, CloseJob, Context, CreateJob, Decision, DeleteJob, Dependency, ExcludeJob,
+        Existing, PerformJobAction, Rejection, ReopenJob, ReviewJob, Sync, UpdateJob,
     },
     proto::v1::{
-        AbortJobResponse, Actor, BasicSyncResponse, CloseJobResponse, CreateJobResponse, DeleteJobResponse,
+        AbortJobResponse, Actor, AssignStepResponse, BasicSyncResponse, CloseJobResponse, CreateJobResponse,
+        DeleteJobResponse, ExcludeJobResponse, JobActionType, PerformJobActionResponse, ReopenJobResponse,
         UpdateJobResponse,
     },
 };
@@ -17,11 +19,21 @@ pub trait Command: Send + 'static {
     /// What is answered. It is stored beside the request's id, so it is a message.
     type Reply: Message + Default + 'static;
 
-    /// What the decision reads beside the job's head.
-    const READS: Reads;
-
     /// The job it is about.
     fn target(&self) -> Target<'_>;
+
+    /// What the decision reads beside the job's head.
+    fn reads(&self) -> Reads;
+
+    /// The workflow that the job is to follow, where it follows none.
+    fn workflow(&self) -> Option<WorkflowWish<'_>> {
+        None
+    }
+
+    /// What a hold is to wait for.
+    fn dependency(&self) -> Option<&Dependency> {
+        None
+    }
 
     /// The rule.
     ///
@@ -39,22 +51,45 @@ pub enum Target<'a> {
     Client(&'a str),
 }
 
+/// A workflow that a job is to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkflowWish<'a> {
+    /// Its id.
+    pub workflow_id: &'a str,
+    /// The version; `None`: the newest.
+    pub version_id: Option<&'a str>,
+    /// Where that version is not published, the newest will do.
+    pub or_newest: bool,
+}
+
 /// Parts of a job beside its head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
 #[expect(clippy::struct_excessive_bools, reason = "each stands for a part of its own, and any may be set")]
 pub struct Reads {
+    /// Its steps.
     pub steps: bool,
-    pub reports: bool,
-    pub holds: bool,
+    /// The holds that stand on the steps, and the tasks that do their work.
+    pub live: bool,
+    /// How far it is with what those holds wait for.
+    pub dependencies: bool,
     /// What the merge of syncs keeps.
     pub sync: bool,
+    /// Its reports.
+    pub reports: bool,
+    /// Its holds and tasks, all of them.
+    pub past: bool,
 }
 
 impl Reads {
-    const HEAD: Self = Self { steps: false, reports: false, holds: false, sync: false };
+    const HEAD: Self =
+        Self { steps: false, live: false, dependencies: false, sync: false, reports: false, past: false };
     const STEPS: Self = Self { steps: true, ..Self::HEAD };
-    const ALL: Self = Self { steps: true, reports: true, holds: true, sync: true };
+    /// What actions look at.
+    const LIVE: Self = Self { live: true, ..Self::STEPS };
+    const REVIEW: Self = Self { dependencies: true, ..Self::LIVE };
+    const REGISTERS: Self = Self { sync: true, ..Self::STEPS };
+    const REPORTS: Self = Self { sync: true, reports: true, ..Self::LIVE };
+    const ALL: Self = Self { past: true, ..Self::REPORTS };
 }
 
 /// Who asks for a change, and how.
@@ -80,15 +115,21 @@ pub struct RequestStamp {
 }
 
 macro_rules! commands {
-    ($($command:ident, $reply:ident, $reads:ident, $target:expr;)*) => { $(
+    ($($command:ident, $reply:ty, $reads:expr, $target:expr $(, $also:item)*;)*) => { $(
         impl Command for $command {
             type Reply = $reply;
-            const READS: Reads = Reads::$reads;
 
             fn target(&self) -> Target<'_> {
                 let target: for<'c> fn(&'c Self) -> Target<'c> = $target;
                 target(self)
             }
+
+            fn reads(&self) -> Reads {
+                let reads: fn(&Self) -> Reads = $reads;
+                reads(self)
+            }
+
+            $($also)*
 
             fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<$reply>, Rejection> {
                 Self::decide(self, existing, context)
@@ -98,13 +139,32 @@ macro_rules! commands {
 }
 
 commands! {
-    AbortJob, AbortJobResponse, STEPS, |command| Target::Job(&command.job_id);
-    CloseJob, CloseJobResponse, STEPS, |command| Target::Job(&command.job_id);
-    CreateJob, CreateJobResponse, HEAD, |command| match &command.job_id {
+    AbortJob, AbortJobResponse, |_| Reads::LIVE, |command| Target::Job(&command.job_id);
+    AssignStep, AssignStepResponse, |_| Reads::STEPS, |command| Target::Job(&command.job_id);
+    CloseJob, CloseJobResponse, |_| Reads::STEPS, |command| Target::Job(&command.job_id);
+    CreateJob, CreateJobResponse, |_| Reads::HEAD, |command| match &command.job_id {
         Some(job_id) if command.job.client_job_id.is_empty() => Target::Client(job_id),
         _ => Target::Client(&command.job.client_job_id),
+    }, fn workflow(&self) -> Option<WorkflowWish<'_>> {
+        let workflow = self.job.workflow.as_ref()?;
+        let (workflow_id, version_id) = (workflow.workflow_id.as_str(), workflow.version_id.as_deref());
+        Some(WorkflowWish { workflow_id, version_id, or_newest: false })
     };
-    DeleteJob, DeleteJobResponse, ALL, |command| Target::Job(&command.job_id);
-    Sync, BasicSyncResponse, ALL, |command| Target::Client(command.client_job_id());
-    UpdateJob, UpdateJobResponse, HEAD, |command| Target::Job(&command.job_id);
+    DeleteJob, DeleteJobResponse, |_| Reads::ALL, |command| Target::Job(&command.job_id);
+    ExcludeJob, ExcludeJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
+    PerformJobAction, PerformJobActionResponse, |command| match command.action {
+        // These look at holds that others may have lifted.
+        JobActionType::Run | JobActionType::Finish | JobActionType::Hold => Reads::REVIEW,
+        _ => Reads::LIVE,
+    }, |command| Target::Job(&command.job_id), fn dependency(&self) -> Option<&Dependency> {
+        self.terms.dependency.as_ref()
+    };
+    ReopenJob, ReopenJobResponse, |_| Reads::REGISTERS, |command| Target::Job(&command.job_id);
+    ReviewJob, (), |_| Reads::REVIEW, |command| Target::Job(&command.job_id);
+    Sync, BasicSyncResponse, |_| Reads::REPORTS, |command| Target::Client(command.client_job_id()),
+    fn workflow(&self) -> Option<WorkflowWish<'_>> {
+        let (workflow_id, version_id) = self.workflow();
+        Some(WorkflowWish { workflow_id, version_id, or_newest: true })
+    };
+    UpdateJob, UpdateJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
 }

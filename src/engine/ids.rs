@@ -6,11 +6,19 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{domain::JOB_ID_PREFIX, store::Partition};
+use crate::{
+    domain::{JOB_ID_PREFIX, NewIds},
+    store::Partition,
+};
 
 /// A job id of ours.
 pub(super) fn job_id(partition: Partition, unique: Uuid) -> String {
-    format!("{JOB_ID_PREFIX}{:04x}_{}", partition.0, unique.simple())
+    new_ids(partition, unique).job_id()
+}
+
+/// The ids of what a decision makes.
+pub(super) fn new_ids(partition: Partition, unique: Uuid) -> NewIds {
+    NewIds { partition: partition.0, unique: unique.as_u128() }
 }
 
 /// The id that follows from a request, so that its repeat means the same job.

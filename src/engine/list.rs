@@ -203,7 +203,7 @@ impl Engine {
     }
 
     /// Returns when all that was read is durable.
-    async fn settle(&self) -> Result<(), Error> {
+    pub(super) async fn settle(&self) -> Result<(), Error> {
         for partition in self.partitions() {
             self.shared.store.settle(partition).await?;
         }

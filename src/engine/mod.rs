@@ -8,20 +8,26 @@
 //!
 //! Nothing here knows gRPC, and nothing here decides what a job may do: that is the domain's.
 
+mod catalogue;
 mod command;
 mod environment;
+mod follower;
+mod holds;
 mod ids;
 mod list;
 mod logged;
 mod read;
 mod requests;
 mod retention;
+mod reviews;
 mod round;
 mod seek;
+mod sweeper;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod workflows;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -30,18 +36,23 @@ use prost_types::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch as doorbell};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{
+    catalogue::Catalogue,
+    holds::PLACEMENTS,
+    requests::Requests,
+    round::Site,
+    tail::Tail,
+    writer::{Decide, Execution, Work, Writer},
+};
 pub use self::{
     command::{Command, Origin, RequestStamp, Target},
     environment::{Environment, System},
+    holds::{HoldPage, HoldPlace, HoldQuery},
     list::{ListOrder, ListPage},
     logged::{Logged, LoggedEvent},
     read::{JobParts, ReportPage, Views},
     watch::{Delivered, Delivery, Position, SnapshotPosition, Start, Watch, WatchError, WatchScope},
-};
-use self::{
-    requests::Requests,
-    tail::Tail,
-    writer::{Execution, Work, Writer},
+    workflows::WorkflowList,
 };
 use crate::{
     domain::{JOB_ID_PREFIX, Limits, Rejection},
@@ -122,6 +133,8 @@ struct Shared {
     failed: doorbell::Sender<Option<Arc<store::Error>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Held while a dependency is placed, each for some organizations.
+    placements: Vec<tokio::sync::Mutex<()>>,
 }
 
 impl Engine {
@@ -137,6 +150,7 @@ impl Engine {
         let (failed, _) = doorbell::channel(None);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let catalogue = Arc::new(Catalogue::default());
         let (mut inboxes, mut tails) = (Vec::new(), Vec::new());
         for partition in (0..store.partitions()).map(Partition) {
             let head = *store.head(partition).borrow();
@@ -145,10 +159,13 @@ impl Engine {
             let tail = Arc::new(Tail::new(partition, head, options.tail_bytes));
             let (inbox, waiting) = mpsc::channel(options.commands_waiting_max);
             let writer = Writer {
-                store: Arc::clone(&store),
-                partition,
-                environment: Arc::clone(&environment),
-                limits: options.limits,
+                site: Site {
+                    store: Arc::clone(&store),
+                    partition,
+                    environment: Arc::clone(&environment),
+                    limits: options.limits,
+                    catalogue: Arc::clone(&catalogue),
+                },
                 requests,
                 tail: Arc::clone(&tail),
                 head,
@@ -161,10 +178,14 @@ impl Engine {
             inboxes.push(inbox);
             tails.push(tail);
         }
-        let engine = Self {
-            shared: Arc::new(Shared { store, environment, options, inboxes, tails, failed, stop, tasks }),
-        };
+        let placements = (0..PLACEMENTS).map(|_| tokio::sync::Mutex::default()).collect();
+        let shared = Shared { store, environment, options, inboxes, tails, failed, stop, tasks, placements };
+        let engine = Self { shared: Arc::new(shared) };
         engine.shared.tasks.spawn(retention::run(engine.clone()));
+        for partition in engine.partitions() {
+            engine.shared.tasks.spawn(follower::run(engine.clone(), partition));
+            engine.shared.tasks.spawn(sweeper::run(engine.clone(), partition));
+        }
         Ok(engine)
     }
 
@@ -176,14 +197,27 @@ impl Engine {
     /// See [`Error`]. Unless it is [`Error::Failed`], nothing was changed.
     pub async fn execute<C: Command + Sync>(&self, origin: Origin, command: C) -> Result<C::Reply, Error> {
         let partition = self.partition_of(&origin.org, command.target());
+        self.decide(partition, origin, command)?.await
+    }
+
+    /// Queues something to be decided in a partition, at once.
+    fn decide<C: Decide>(
+        &self,
+        partition: Partition,
+        origin: Origin,
+        command: C,
+    ) -> Result<impl Future<Output = Result<C::Reply, Error>> + Send + 'static + use<C>, Error> {
         let (reply, answer) = oneshot::channel();
         self.queue(partition, Box::new(Execution { origin, command, decided: None, reply }))?;
-        match answer.await {
-            Ok(reply) => reply,
-            Err(_) if self.shared.stop.is_cancelled() => Err(Error::Stopping),
-            // The writer broke down, perhaps after the command was made durable.
-            Err(_) => Err(Error::Failed(self.failed().await)),
-        }
+        let engine = self.clone();
+        Ok(async move {
+            match answer.await {
+                Ok(reply) => reply,
+                Err(_) if engine.shared.stop.is_cancelled() => Err(Error::Stopping),
+                // The writer broke down, perhaps after the command was made durable.
+                Err(_) => Err(Error::Failed(engine.failed().await)),
+            }
+        })
     }
 
     /// A new job id of ours, for a job without a client's id.

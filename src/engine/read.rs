@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Engine, Error, command::Target, logged::Logged, writer::Rest};
 use crate::{
-    proto::v1::{Hold, Job, JobDetails, Step, StepReport},
+    proto::v1::{Hold, Job, JobDetails, Step, StepReport, TaskStatus},
     store::{self, JobKey, Partition, Records, Sequence},
 };
 
@@ -23,6 +23,8 @@ pub struct Views {
     pub steps: bool,
     /// Its holds.
     pub holds: bool,
+    /// Its tasks.
+    pub tasks: bool,
     /// Some of its reports.
     pub reports: Option<ReportPage>,
 }
@@ -49,6 +51,8 @@ pub struct JobParts {
     pub more_reports: bool,
     /// By id.
     pub holds: Vec<Hold>,
+    /// By id.
+    pub tasks: Vec<TaskStatus>,
 }
 
 impl Engine {
@@ -132,6 +136,9 @@ async fn read_parts(records: &Records, job: &JobKey, views: &Views) -> store::Re
     if views.holds {
         parts.holds = records.holds(job).await?.into_values().collect();
     }
+    if views.tasks {
+        parts.tasks = records.tasks(job).await?.into_values().collect();
+    }
     if let Some(page) = &views.reports {
         parts.reports = records.reports_after(job, &page.after, page.limit + 1).await?;
         let fitting = fitting(&parts.reports).min(page.limit);
@@ -153,7 +160,7 @@ fn fitting(reports: &[StepReport]) -> usize {
 
 impl From<JobParts> for JobDetails {
     fn from(parts: JobParts) -> Self {
-        let JobParts { job, steps, reports, holds, more_reports: _ } = parts;
-        Self { job: Some(job), steps, reports, holds }
+        let JobParts { job, steps, reports, holds, tasks, more_reports: _ } = parts;
+        Self { job: Some(job), steps, reports, holds, tasks }
     }
 }

@@ -13,6 +13,7 @@ use prost_types::Timestamp;
 
 use super::{
     Error,
+    catalogue::{Catalogue, HOME},
     command::{Command, Origin, Reads, RequestStamp, Target},
     environment::Environment,
     ids,
@@ -20,20 +21,29 @@ use super::{
     requests::{Answered, RequestKey, Requests, request_key},
 };
 use crate::{
-    domain::{Context, Decision, Existing, JobState, Limits},
+    domain::{
+        Context, Decision, Definition, Dependencies, Dependency, Existing, JobState, Limits, PublishWorkflow,
+        Rejection,
+    },
     proto::{
         storage::v1::{LogEntry, RequestRecord},
-        v1::{Job, JobEventType},
+        v1::{Job, JobEvent, JobEventType, PublishWorkflowResponse},
     },
     store::{self, Batch, JobKey, LogRecord, Partition, Records, Sequence, Store},
 };
 
+/// Where a writer works, and with what.
+pub(super) struct Site {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) partition: Partition,
+    pub(super) environment: Arc<dyn Environment>,
+    pub(super) limits: Limits,
+    pub(super) catalogue: Arc<Catalogue>,
+}
+
 /// A batch in the making.
 pub(super) struct Round<'w> {
-    store: &'w Arc<dyn Store>,
-    partition: Partition,
-    environment: &'w dyn Environment,
-    limits: Limits,
+    site: &'w Site,
     requests: &'w mut Requests,
     records: Records,
     now: Timestamp,
@@ -45,30 +55,16 @@ pub(super) struct Round<'w> {
 }
 
 impl<'w> Round<'w> {
-    pub(super) fn new(
-        store: &'w Arc<dyn Store>,
-        partition: Partition,
-        environment: &'w dyn Environment,
-        limits: Limits,
-        requests: &'w mut Requests,
-        now: Timestamp,
-        head: Sequence,
-    ) -> Self {
-        let records = Records::new(Arc::clone(store), partition);
-        let first = head.next();
-        let (entries, logged) = (Vec::new(), Vec::new());
+    pub(super) fn new(site: &'w Site, requests: &'w mut Requests, now: Timestamp, head: Sequence) -> Self {
         Self {
-            store,
-            partition,
-            environment,
-            limits,
+            site,
             requests,
-            records,
+            records: Records::new(Arc::clone(&site.store), site.partition),
             now,
-            first,
+            first: head.next(),
             head,
-            entries,
-            logged,
+            entries: Vec::new(),
+            logged: Vec::new(),
             bytes: 0,
         }
     }
@@ -82,30 +78,20 @@ impl<'w> Round<'w> {
         origin: &Origin,
         command: &C,
     ) -> Result<C::Reply, Error> {
-        let stamp = origin.request.as_ref().filter(|_| !origin.validate_only);
-        let stamp = stamp.map(|stamp| (stamp, request_key(&origin.org, &origin.actor.id, &stamp.id)));
-        if let Some((stamp, key)) = &stamp
-            && let Some(reply) = self.answered(stamp, key).await?
-        {
-            return Ok(C::Reply::decode(reply).map_err(|error| store::Error::Corrupt(error.to_string()))?);
+        let stamp = stamp(origin);
+        if let Some(reply) = self.answered(stamp.as_ref()).await? {
+            return Ok(reply);
         }
 
-        let existing = self.load(&origin.org, command.target(), C::READS).await?;
+        let existing = self.load(&origin.org, command.target(), command.reads()).await?;
         let before = match &existing {
             Existing::Job(state) => Some(state.job.clone()),
             Existing::Nothing | Existing::Deleted { .. } => None,
         };
-        let context = Context {
-            now: self.now,
-            actor: origin.actor.clone(),
-            request_id: origin.request.as_ref().map(|stamp| stamp.id.clone()).unwrap_or_default(),
-            new_job_id: ids::job_id(self.partition, self.environment.new_uuid(&self.now)),
-            limits: self.limits,
-        };
-        // A command that a rule breaks down over must not take the writer along: whoever sent it will send it again.
-        let decided = catch_unwind(AssertUnwindSafe(|| command.decide(existing, &context)));
-        let decision =
-            decided.map_err(|panic| Error::BrokeDown(message(&*panic)))?.map_err(Error::Rejected)?;
+        let mut context = self.context(origin);
+        context.workflow = self.definition(&origin.org, &existing, command).await?;
+        context.dependencies = self.dependencies(&origin.org, &existing, command).await?;
+        let decision = unbroken(|| command.decide(existing, &context))?;
         let writes_nothing = decision.events.is_empty() && decision.sync.is_none() && stamp.is_none();
         if origin.validate_only || writes_nothing {
             return Ok(decision.reply);
@@ -113,8 +99,115 @@ impl<'w> Round<'w> {
         Ok(self.add(origin, before.as_ref(), decision, stamp))
     }
 
+    /// Publishes a workflow. Only in the partition that workflows live in.
+    ///
+    /// # Errors
+    /// As for [`execute`](Self::execute).
+    pub(super) async fn publish(
+        &mut self,
+        origin: &Origin,
+        command: &PublishWorkflow,
+    ) -> Result<PublishWorkflowResponse, Error> {
+        let stamp = stamp(origin);
+        if let Some(reply) = self.answered(stamp.as_ref()).await? {
+            return Ok(reply);
+        }
+        let newest = self.records.newest_workflow(&origin.org, &command.workflow.workflow_id).await?;
+        let context = self.context(origin);
+        let (workflow, reply) = unbroken(|| command.decide(newest.as_ref(), &context))?;
+        if !origin.validate_only {
+            self.records.put_workflow(&origin.org, &workflow);
+            let entry = LogEntry { workflow: Some(workflow), ..LogEntry::default() };
+            // It is in the history of no job.
+            let job = JobKey { org: origin.org.clone(), job_id: String::new() };
+            self.log(job, entry, Vec::new(), stamp, &reply);
+        }
+        Ok(reply)
+    }
+
+    fn context(&self, origin: &Origin) -> Context {
+        Context {
+            now: self.now,
+            actor: origin.actor.clone(),
+            request_id: origin.request.as_ref().map(|stamp| stamp.id.clone()).unwrap_or_default(),
+            new_ids: ids::new_ids(self.site.partition, self.site.environment.new_uuid(&self.now)),
+            limits: self.site.limits,
+            workflow: None,
+            dependencies: Dependencies::new(),
+        }
+    }
+
+    /// The definition that the job follows, or that a job without a workflow is to follow.
+    async fn definition<C: Command>(
+        &self,
+        org: &str,
+        existing: &Existing,
+        command: &C,
+    ) -> store::Result<Option<Arc<Definition>>> {
+        let followed = match existing {
+            Existing::Deleted { .. } => return Ok(None),
+            Existing::Nothing => None,
+            Existing::Job(state) => state.job.workflow.as_ref(),
+        };
+        let elsewhere = self.elsewhere(HOME);
+        let records = elsewhere.as_ref().unwrap_or(&self.records);
+        let found = match (followed, command.workflow()) {
+            (Some(reference), _) if reference.published && command.reads().steps => {
+                self.site.catalogue.followed(records, org, reference).await?
+            }
+            (None, Some(wish)) => self.site.catalogue.wished(records, org, wish).await?,
+            _ => None,
+        };
+        if elsewhere.is_some() && found.is_some() {
+            self.site.store.settle(HOME).await?;
+        }
+        Ok(found)
+    }
+
+    /// How far it is with what the command's hold is to wait for, and with what standing holds do.
+    async fn dependencies<C: Command>(
+        &self,
+        org: &str,
+        existing: &Existing,
+        command: &C,
+    ) -> store::Result<Dependencies> {
+        let mut dependencies = Dependencies::new();
+        let Existing::Job(state) = existing else { return Ok(dependencies) };
+        if !command.reads().dependencies {
+            return Ok(dependencies);
+        }
+        let standing = state.holds.values().filter(|hold| hold.is_standing()).filter_map(Dependency::of);
+        for dependency in standing.chain(command.dependency().cloned()) {
+            if !dependencies.contains_key(&dependency) {
+                let other = self.load_dependency(org, &dependency).await?;
+                dependencies.insert(dependency.clone(), dependency.state(&other));
+            }
+        }
+        Ok(dependencies)
+    }
+
+    /// What is waited for, wherever it lives.
+    async fn load_dependency(&self, org: &str, dependency: &Dependency) -> store::Result<Existing> {
+        let partition = ids::partition_of_job(org, &dependency.job_id, self.site.store.partitions());
+        let elsewhere = self.elsewhere(partition);
+        let existing = load_dependency(elsewhere.as_ref().unwrap_or(&self.records), org, dependency).await?;
+        if elsewhere.is_some() {
+            self.site.store.settle(partition).await?;
+        }
+        Ok(existing)
+    }
+
+    /// The records of another partition. What is read there must be settled before it is relied on.
+    fn elsewhere(&self, partition: Partition) -> Option<Records> {
+        (partition != self.site.partition).then(|| Records::new(Arc::clone(&self.site.store), partition))
+    }
+
     /// The reply of the same request, if it was answered before.
-    async fn answered(&self, stamp: &RequestStamp, key: &RequestKey) -> Result<Option<Bytes>, Error> {
+    async fn answered<R: Message + Default>(
+        &self,
+        stamp: Option<&(&RequestStamp, RequestKey)>,
+    ) -> Result<Option<R>, Error> {
+        let Some((stamp, key)) = stamp else { return Ok(None) };
         let Some(Answered { body, sequence }) = self.requests.get(key) else { return Ok(None) };
         if body != stamp.body {
             return Err(Error::RequestIdReused);
@@ -122,7 +215,7 @@ impl<'w> Round<'w> {
         let here = self.entries.iter().find(|entry| entry.sequence == sequence).cloned();
         let record = match here {
             Some(record) => Some(record),
-            None => match self.store.log(self.partition, Sequence(sequence.0 - 1), 1).await {
+            None => match self.site.store.log(self.site.partition, Sequence(sequence.0 - 1), 1).await {
                 Ok(records) => records.into_iter().next(),
                 // The reply went with the old end of the log.
                 Err(store::Error::Trimmed { .. }) => None,
@@ -130,7 +223,8 @@ impl<'w> Round<'w> {
             },
         };
         let entry = record.as_ref().map(decode_entry).transpose()?;
-        Ok(entry.and_then(|entry| entry.request).map(|request| request.reply))
+        let reply = entry.and_then(|entry| entry.request).map(|request| R::decode(request.reply));
+        Ok(reply.transpose().map_err(|error| store::Error::Corrupt(error.to_string()))?)
     }
 
     async fn load(&self, org: &str, target: Target<'_>, reads: Reads) -> store::Result<Existing> {
@@ -140,11 +234,8 @@ impl<'w> Round<'w> {
         };
         let Some(job_id) = job_id else { return Ok(Existing::Nothing) };
         let key = JobKey { org: org.to_owned(), job_id };
-        let Some(record) = self.records.job(&key).await? else { return Ok(Existing::Nothing) };
-        if record.deleted {
-            return Ok(Existing::Deleted { job_id: key.job_id });
-        }
-        let mut state = JobState { job: record.job.unwrap_or_default(), ..JobState::default() };
+        let mut existing = load_head(&self.records, &key).await?;
+        let Existing::Job(state) = &mut existing else { return Ok(existing) };
         if reads.sync {
             state.sync = self.records.sync(&key).await?;
         }
@@ -154,10 +245,14 @@ impl<'w> Round<'w> {
         if reads.reports {
             state.reports = self.records.reports(&key).await?;
         }
-        if reads.holds {
+        if reads.past {
             state.holds = self.records.holds(&key).await?;
+            state.tasks = self.records.tasks(&key).await?;
+        } else if reads.live {
+            state.holds = self.records.standing_holds(&key, &state.steps).await?;
+            state.tasks = self.records.linked_tasks(&key, &state.steps).await?;
         }
-        Ok(Existing::Job(Box::new(state)))
+        Ok(existing)
     }
 
     fn add<R: Message>(
@@ -169,9 +264,21 @@ impl<'w> Round<'w> {
     ) -> R {
         let Decision { events, sync, reply, state } = decision;
         self.records.apply(&origin.org, before, &state, &events, sync.as_ref());
-
-        let sequence = Sequence(self.head.0 + sequences_taken(events.len()));
         let job = JobKey { org: origin.org.clone(), job_id: state.job.job_id };
+        self.log(job, LogEntry { sync, ..LogEntry::default() }, events, stamp, &reply);
+        reply
+    }
+
+    /// Adds to the log what a command did: `entry` has what is neither an event nor the answered request.
+    fn log(
+        &mut self,
+        job: JobKey,
+        entry: LogEntry,
+        events: Vec<JobEvent>,
+        stamp: Option<(&RequestStamp, RequestKey)>,
+        reply: &impl Message,
+    ) {
+        let sequence = Sequence(self.head.0 + sequences_taken(events.len()));
         let request = stamp.map(|(stamp, key)| {
             self.requests.insert(&self.now, key, Answered { body: stamp.body, sequence });
             RequestRecord {
@@ -190,15 +297,14 @@ impl<'w> Round<'w> {
             job_id: job.job_id.clone(),
             time: Some(self.now),
             events: events.iter().map(|event| event.bytes.clone()).collect(),
-            sync,
             request,
+            ..entry
         };
         let bytes = Bytes::from(entry.encode_to_vec());
         self.bytes += bytes.len();
         self.entries.push(LogRecord { sequence, job: job.clone(), deletes_job, bytes });
         self.logged.push(Arc::new(Logged::new(sequence, job, events)));
         self.head = sequence;
-        reply
     }
 
     /// About how large the batch is.
@@ -211,6 +317,42 @@ impl<'w> Round<'w> {
         let writes = self.records.take_writes();
         (Batch { first: self.first, entries: self.entries, writes }, self.logged)
     }
+}
+
+/// The stamp by which a repeat of a request is known. A request that writes nothing leaves none.
+fn stamp(origin: &Origin) -> Option<(&RequestStamp, RequestKey)> {
+    let stamp = origin.request.as_ref().filter(|_| !origin.validate_only)?;
+    Some((stamp, request_key(&origin.org, &origin.actor.id, &stamp.id)))
+}
+
+/// The job that is waited for, with no more than the step that is.
+pub(super) async fn load_dependency(
+    records: &Records,
+    org: &str,
+    dependency: &Dependency,
+) -> store::Result<Existing> {
+    let job = JobKey { org: org.to_owned(), job_id: dependency.job_id.clone() };
+    let mut existing = load_head(records, &job).await?;
+    if let (Existing::Job(state), Some(step_id)) = (&mut existing, &dependency.step_id) {
+        let step = records.step(&job, step_id).await?;
+        state.steps.extend(step.map(|step| (step_id.clone(), step)));
+    }
+    Ok(existing)
+}
+
+/// A job's head, as a decision begins with it.
+async fn load_head(records: &Records, job: &JobKey) -> store::Result<Existing> {
+    let Some(record) = records.job(job).await? else { return Ok(Existing::Nothing) };
+    if record.deleted {
+        return Ok(Existing::Deleted { job_id: job.job_id.clone() });
+    }
+    Ok(Existing::Job(Box::new(JobState { job: record.job.unwrap_or_default(), ..JobState::default() })))
+}
+
+/// Decides. A command that a rule breaks down over must not take the writer along: whoever sent it will send it again.
+fn unbroken<T>(decide: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Error> {
+    let decided = catch_unwind(AssertUnwindSafe(decide));
+    decided.map_err(|panic| Error::BrokeDown(message(&*panic)))?.map_err(Error::Rejected)
 }
 
 /// What a panic said.

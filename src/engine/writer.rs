@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error,
     command::{Command, Origin},
-    environment::Environment,
     requests::Requests,
-    round::Round,
+    round::{Round, Site},
     tail::Tail,
 };
 use crate::{
-    domain::{Limits, compare_times},
-    store::{Partition, Sequence, Store},
+    domain::{PublishWorkflow, compare_times},
+    proto::v1::PublishWorkflowResponse,
+    store::Sequence,
 };
 
 /// How many commands are taken into one round at most.
@@ -32,10 +32,7 @@ const ROUND_COMMANDS_MAX: usize = 256;
 const ROUND_BYTES_MAX: usize = 192 * 1024;
 
 pub(super) struct Writer {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) partition: Partition,
-    pub(super) environment: Arc<dyn Environment>,
-    pub(super) limits: Limits,
+    pub(super) site: Site,
     pub(super) requests: Requests,
     pub(super) tail: Arc<Tail>,
     pub(super) head: Sequence,
@@ -92,20 +89,12 @@ impl Writer {
         &mut self,
         work: &mut impl Iterator<Item = Box<dyn Work>>,
     ) -> Result<(), crate::store::Error> {
-        let clock = self.environment.now();
+        let clock = self.site.environment.now();
         if compare_times(Some(&clock), Some(&self.last)).is_gt() {
             self.last = clock;
         }
         self.requests.forget_old(&self.last);
-        let mut round = Round::new(
-            &self.store,
-            self.partition,
-            self.environment.as_ref(),
-            self.limits,
-            &mut self.requests,
-            self.last,
-            self.head,
-        );
+        let mut round = Round::new(&self.site, &mut self.requests, self.last, self.head);
         let mut performed = Vec::new();
         for mut one in work {
             if one.is_abandoned() {
@@ -119,7 +108,7 @@ impl Writer {
         }
         let (batch, logged) = round.finish();
         if let Some(last) = batch.entries.last().map(|entry| entry.sequence) {
-            if let Err(error) = self.store.commit(self.partition, batch).await {
+            if let Err(error) = self.site.store.commit(self.site.partition, batch).await {
                 let failed = Error::Failed(Arc::new(error.clone()));
                 for one in performed {
                     one.answer(Err(failed.clone()));
@@ -148,8 +137,38 @@ impl Writer {
     }
 }
 
+/// Something that is decided in a round.
+#[async_trait]
+pub(super) trait Decide: Send + Sync + 'static {
+    type Reply: Send + 'static;
+
+    async fn decide_in(&self, round: &mut Round<'_>, origin: &Origin) -> Result<Self::Reply, Error>;
+}
+
+#[async_trait]
+impl<C: Command + Sync> Decide for C {
+    type Reply = C::Reply;
+
+    async fn decide_in(&self, round: &mut Round<'_>, origin: &Origin) -> Result<C::Reply, Error> {
+        round.execute(origin, self).await
+    }
+}
+
+#[async_trait]
+impl Decide for PublishWorkflow {
+    type Reply = PublishWorkflowResponse;
+
+    async fn decide_in(
+        &self,
+        round: &mut Round<'_>,
+        origin: &Origin,
+    ) -> Result<PublishWorkflowResponse, Error> {
+        round.publish(origin, self).await
+    }
+}
+
 /// A command on its way through the writer.
-pub(super) struct Execution<C: Command> {
+pub(super) struct Execution<C: Decide> {
     pub(super) origin: Origin,
     pub(super) command: C,
     pub(super) decided: Option<Result<C::Reply, Error>>,
@@ -157,13 +176,13 @@ pub(super) struct Execution<C: Command> {
 }
 
 #[async_trait]
-impl<C: Command + Sync> Work for Execution<C> {
+impl<C: Decide> Work for Execution<C> {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 
     async fn perform(&mut self, round: &mut Round<'_>) {
-        self.decided = Some(round.execute(&self.origin, &self.command).await);
+        self.decided = Some(self.command.decide_in(round, &self.origin).await);
     }
 
     fn answer(self: Box<Self>, committed: Result<(), Error>) {

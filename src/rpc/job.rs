@@ -13,17 +13,20 @@ use super::{
     watch::{self, WatchJobStream, WatchJobsStream},
 };
 use crate::{
+    auth::{Caller, Privilege},
     config::Limits,
     domain::{AbortJob, CloseJob, DeleteJob, Filter},
-    engine::{Command, Engine, ListOrder, Origin, Target, Views},
+    engine::{Command, Engine, HoldPlace, ListOrder, Origin, Target, Views},
     proto::{
         storage::v1::PageToken,
         v1::{
-            AbortJobRequest, AbortJobResponse, CloseJobRequest, CloseJobResponse, CountJobsRequest,
-            CountJobsResponse, CreateJobRequest, CreateJobResponse, DeleteJobRequest, DeleteJobResponse,
-            GetJobRequest, GetJobResponse, JobEvent, JobOrder, ListJobEventsRequest, ListJobEventsResponse,
-            ListJobsRequest, ListJobsResponse, UpdateJobRequest, UpdateJobResponse, WatchJobRequest,
-            WatchJobsRequest, job_service_server,
+            AbortJobRequest, AbortJobResponse, AssignStepRequest, AssignStepResponse, CloseJobRequest,
+            CloseJobResponse, CountJobsRequest, CountJobsResponse, CreateJobRequest, CreateJobResponse,
+            DeleteJobRequest, DeleteJobResponse, ExcludeJobRequest, ExcludeJobResponse, GetJobRequest,
+            GetJobResponse, JobActionType, JobEvent, JobOrder, ListHoldsRequest, ListHoldsResponse,
+            ListJobEventsRequest, ListJobEventsResponse, ListJobsRequest, ListJobsResponse,
+            PerformJobActionRequest, PerformJobActionResponse, ReopenJobRequest, ReopenJobResponse,
+            UpdateJobRequest, UpdateJobResponse, WatchJobRequest, WatchJobsRequest, job_service_server,
         },
     },
     store::{IndexPlace, Sequence},
@@ -118,6 +121,79 @@ impl job_service_server::JobService for JobService {
         })
     }
 
+    async fn perform_job_action(
+        &self,
+        request: Request<PerformJobActionRequest>,
+    ) -> Result<Response<PerformJobActionResponse>, Status> {
+        let (caller, message) = call::open(request);
+        let origin =
+            call::origin(&caller, "PerformJobAction", &message, &message.request_id, message.validate_only);
+        let org_id = message.org_id.clone();
+        let action = parse::perform_job_action(&self.limits, &caller, message)?;
+        check_privileges(&caller, action.action)?;
+        if org_id.is_some_and(|org_id| org_id != caller.org) {
+            return Err(status::job_not_found("jobId", &action.job_id));
+        }
+        call::trace(&origin);
+        let job_id = action.job_id.clone();
+        let reply = self.engine.perform(origin, action).await;
+        reply.map(Response::new).map_err(|error| status::from_engine(&job_id, error))
+    }
+
+    async fn assign_step(
+        &self,
+        request: Request<AssignStepRequest>,
+    ) -> Result<Response<AssignStepResponse>, Status> {
+        mutation!(self, request, "AssignStep", |message, caller| parse::assign_step(&self.limits, message)?)
+    }
+
+    async fn reopen_job(
+        &self,
+        request: Request<ReopenJobRequest>,
+    ) -> Result<Response<ReopenJobResponse>, Status> {
+        mutation!(self, request, "ReopenJob", |message, caller| parse::reopen_job(&self.limits, message)?)
+    }
+
+    async fn exclude_job(
+        &self,
+        request: Request<ExcludeJobRequest>,
+    ) -> Result<Response<ExcludeJobResponse>, Status> {
+        mutation!(self, request, "ExcludeJob", |message, caller| parse::exclude_job(&self.limits, message)?)
+    }
+
+    async fn list_holds(
+        &self,
+        request: Request<ListHoldsRequest>,
+    ) -> Result<Response<ListHoldsResponse>, Status> {
+        let (caller, message) = call::open(request);
+        let mut violations = Violations::new(&self.limits);
+        let query = parse::hold_query(&mut violations, &message);
+        let limit = violations.page_size("page_size", message.page_size, PAGE_SIZE);
+        violations.check()?;
+        let asked = ListHoldsRequest { page_size: 0, page_token: String::new(), ..message.clone() };
+        let scope = token::scope(&[b"holds", caller.org.as_bytes(), &asked.encode_to_vec()]);
+        let after = token::open_page(&message.page_token, &scope)?.map(hold_place);
+
+        let failed = |error| status::from_engine(&message.job_id, error);
+        if !query.job_id.is_empty() {
+            let job = self.engine.job(&caller.org, Target::Job(&query.job_id), &Views::default()).await;
+            if job.map_err(failed)?.is_none() {
+                return Err(status::job_not_found("jobId", &query.job_id));
+            }
+        }
+        let page = self.engine.holds(&caller.org, &query, after, limit).await.map_err(failed)?;
+        let next = page.next.map(|place| PageToken {
+            scope: scope.into(),
+            partition: place.partition.into(),
+            job_id: place.job_id,
+            id: place.hold_id,
+            step_id: place.dependent_step_id,
+            ..PageToken::default()
+        });
+        let next_page_token = next.as_ref().map(token::seal).unwrap_or_default();
+        Ok(Response::new(ListHoldsResponse { holds: page.holds, next_page_token }))
+    }
+
     async fn delete_job(
         &self,
         request: Request<DeleteJobRequest>,
@@ -148,7 +224,7 @@ impl job_service_server::JobService for JobService {
         violations.optional_id("job_id", Some(&message.job_id));
         violations.optional_id("client_job_id", Some(&message.client_job_id));
         let scope = token::scope(&[b"reports", caller.org.as_bytes(), key.as_bytes(), id.as_bytes()]);
-        let token = open_page_token(&message.reports_page_token, &scope);
+        let token = token::open_page(&message.reports_page_token, &scope);
         let after = token.as_ref().ok().and_then(Option::as_ref).map_or("", |token| token.id.as_str());
         let views = parse::details_views(&mut violations, &message, after);
         violations.check()?;
@@ -185,7 +261,7 @@ impl job_service_server::JobService for JobService {
         };
         violations.check()?;
         let scope = list_scope(&caller.org, &filter, order);
-        let after = open_page_token(&message.page_token, &scope)?.map(|token| IndexPlace {
+        let after = token::open_page(&message.page_token, &scope)?.map(|token| IndexPlace {
             create_time: token.create_time.map(|time| (time.seconds, time.nanos)).unwrap_or_default(),
             job_id: token.id,
         });
@@ -228,7 +304,7 @@ impl job_service_server::JobService for JobService {
         let limit = violations.page_size("page_size", message.page_size, PAGE_SIZE);
         violations.check()?;
         let scope = token::scope(&[b"events", caller.org.as_bytes(), message.job_id.as_bytes()]);
-        let token = open_page_token(&message.page_token, &scope)?.unwrap_or_default();
+        let token = token::open_page(&message.page_token, &scope)?.unwrap_or_default();
         let after_revision = message.after_revision.max(token.revision);
 
         let failed = |error| status::from_engine(&message.job_id, error);
@@ -278,6 +354,30 @@ impl job_service_server::JobService for JobService {
     }
 }
 
+/// What an action takes: all of the privileges. Refreshing takes one of several, or an assignment, which the job knows.
+fn check_privileges(caller: &Caller, action: JobActionType) -> Result<(), Status> {
+    use JobActionType as Action;
+    let needed: &[Privilege] = match action {
+        Action::Run | Action::Finish | Action::Stop => &[Privilege::JobExecute],
+        Action::SetCurrentStep => &[Privilege::JobExecute, Privilege::WorkflowSetStepCurrent],
+        Action::Hold | Action::ReleaseHold => &[Privilege::JobUpdateHolds],
+        Action::RefreshStatus | Action::Unspecified => &[],
+    };
+    match needed.iter().find(|privilege| !caller.privileges.has(**privilege)) {
+        None => Ok(()),
+        Some(missing) => Err(status::privilege_missing(missing.name())),
+    }
+}
+
+fn hold_place(token: PageToken) -> HoldPlace {
+    HoldPlace {
+        partition: u16::try_from(token.partition).unwrap_or(u16::MAX),
+        job_id: token.job_id,
+        hold_id: token.id,
+        dependent_step_id: token.step_id,
+    }
+}
+
 /// Events for one reply.
 struct EventPage {
     events: Vec<JobEvent>,
@@ -304,14 +404,6 @@ impl EventPage {
         let next_page_token = next.map(|next| token::seal(&next(last))).unwrap_or_default();
         ListJobEventsResponse { events: self.events, next_page_token }
     }
-}
-
-fn open_page_token(token: &str, scope: &[u8]) -> Result<Option<PageToken>, Status> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let opened = token::open::<PageToken>(token).filter(|opened| opened.scope == scope);
-    opened.map(Some).ok_or_else(status::page_token_invalid)
 }
 
 fn list_scope(org: &str, filter: &Filter, order: ListOrder) -> Vec<u8> {

@@ -9,10 +9,12 @@ pub mod status;
 mod sync;
 mod token;
 mod watch;
+mod workflow;
 
 pub use self::{
     job::JobService,
     slots::WatchSlots,
     sync::SyncService,
     watch::{Drain, WatchJobStream, WatchJobsStream},
+    workflow::WorkflowService,
 };

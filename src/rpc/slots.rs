@@ -83,6 +83,7 @@ mod tests {
             name: user.to_owned(),
             org: "org".to_owned(),
             groups: Vec::new(),
+            privileges: crate::auth::Privileges::All,
         };
         let limit = |taken: Result<WatchSlot, Status>| taken.err().map(|status| status.message().to_owned());
         let slots = WatchSlots::new(3, 2);

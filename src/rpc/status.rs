@@ -18,7 +18,12 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _, pb};
 use uuid::Uuid;
 
-use crate::{auth, domain::Rejection, engine, proto::v1::ErrorReason};
+use crate::{
+    auth,
+    domain::{Dependency, Rejection},
+    engine,
+    proto::v1::ErrorReason,
+};
 
 const DOMAIN: &str = "holdpoint";
 /// Clients allow 8 KiB for all metadata of a reply, by default, and see RESOURCE_EXHAUSTED instead of our error where
@@ -176,7 +181,7 @@ pub fn from_engine(job_id: &str, error: engine::Error) -> Status {
     let message = error.to_string();
     match error {
         engine::Error::Rejected(rejection) => from_rejection(job_id, rejection),
-        engine::Error::RequestIdReused => precondition(message, ErrorReason::RequestIdReused, []),
+        engine::Error::RequestIdReused => precondition(message, ErrorReason::RequestIdReused, Vec::new()),
         engine::Error::Overloaded => overloaded(),
         engine::Error::Stopping => shutting_down(),
         // Logged once, where the server learns that it must stop.
@@ -217,9 +222,28 @@ fn from_rejection(job_id: &str, rejection: Rejection) -> Status {
             let metadata = [("jobId", job_id), ("workflowId", workflow_id)];
             precondition(message, Reason::WorkflowMismatch, metadata)
         }
-        Rejection::WorkflowNotFound { workflow_id } => {
-            precondition(message, Reason::WorkflowNotFound, [("workflowId", workflow_id)])
+        Rejection::WorkflowNotFound { workflow_id, version_id } => {
+            let version_id = version_id.map(|version_id| ("versionId", version_id));
+            let metadata = std::iter::once(("workflowId", workflow_id)).chain(version_id);
+            precondition(message, Reason::WorkflowNotFound, metadata.collect::<Vec<_>>())
         }
+        Rejection::JobOpen { job_id } => precondition(message, Reason::JobOpen, [("jobId", job_id)]),
+        Rejection::StepNotFound { job_id, mut step_ids } => {
+            step_ids.truncate(STEP_IDS_MAX);
+            let resource = format!("{job_id}/{}", step_ids.first().map_or("", String::as_str));
+            let details = ErrorDetails::with_resource_info("holdpoint.v1.Step", clip(&resource), "", "");
+            let metadata = [("jobId", job_id), ("stepIds", step_ids.join(","))];
+            refuse(Code::NotFound, message, Reason::StepNotFound, metadata, details)
+        }
+        Rejection::DependencyNotFound(Dependency { job_id, step_id }) => {
+            let step_id = step_id.map(|step_id| ("dependentStepId", step_id));
+            let metadata = std::iter::once(("dependentJobId", job_id)).chain(step_id);
+            precondition(message, Reason::DependencyNotFound, metadata.collect::<Vec<_>>())
+        }
+        Rejection::DependencyCircle { circle } => {
+            precondition(message, Reason::DependencyCircle, [("circle", circle.join(" "))])
+        }
+        Rejection::PrivilegeMissing { privilege } => privilege_missing(privilege),
         Rejection::EtagMismatch { etag } => {
             refuse(Code::Aborted, message, Reason::EtagMismatch, [("etag", etag)], none)
         }
@@ -227,13 +251,31 @@ fn from_rejection(job_id: &str, rejection: Rejection) -> Status {
     }
 }
 
+/// PERMISSION_DENIED: the caller lacks a privilege, or all of those of which one would do.
+#[must_use]
+pub fn privilege_missing(privilege: &str) -> Status {
+    let message = format!("the privilege {privilege} is missing");
+    let metadata = [("privilege", privilege.to_owned())];
+    refuse(Code::PermissionDenied, message, ErrorReason::PrivilegeMissing, metadata, ErrorDetails::new())
+}
+
+/// NOT_FOUND: the caller's organization has no such workflow, or no such version of it.
+#[must_use]
+pub fn workflow_not_found(workflow_id: &str, version_id: &str) -> Status {
+    let details = ErrorDetails::with_resource_info("holdpoint.v1.Workflow", clip(workflow_id), "", "");
+    let version_id = Some(("versionId", version_id.to_owned())).filter(|(_, id)| !id.is_empty());
+    let metadata = std::iter::once(("workflowId", workflow_id.to_owned())).chain(version_id);
+    let message = "no such version of the workflow is published".to_owned();
+    refuse(Code::NotFound, message, ErrorReason::WorkflowNotFound, metadata, details)
+}
+
 /// FAILED_PRECONDITION, with the reason also as the precondition that is not met.
-fn precondition<const N: usize>(
+fn precondition(
     message: String,
     reason: ErrorReason,
-    metadata: [(&'static str, String); N],
+    metadata: impl AsRef<[(&'static str, String)]> + IntoIterator<Item = (&'static str, String)>,
 ) -> Status {
-    let subject = metadata.first().map(|(_, value)| clip(value)).unwrap_or_default();
+    let subject = metadata.as_ref().first().map(|(_, value)| clip(value)).unwrap_or_default();
     let details = ErrorDetails::with_precondition_failure_violation(word(reason), subject, message.as_str());
     refuse(Code::FailedPrecondition, message, reason, metadata, details)
 }
@@ -371,7 +413,20 @@ mod tests {
             Engine::Rejected(Rejection::JobCompleted { job_id: job_id() }),
             Engine::Rejected(Rejection::StepsRunning { job_id: job_id(), step_ids }),
             Engine::Rejected(Rejection::WorkflowMismatch { job_id: job_id(), workflow_id: workflow_id() }),
-            Engine::Rejected(Rejection::WorkflowNotFound { workflow_id: workflow_id() }),
+            Engine::Rejected(Rejection::WorkflowNotFound {
+                workflow_id: workflow_id(),
+                version_id: Some("2".to_owned()),
+            }),
+            Engine::Rejected(Rejection::JobOpen { job_id: job_id() }),
+            Engine::Rejected(Rejection::StepNotFound { job_id: job_id(), step_ids: vec!["s1".to_owned()] }),
+            Engine::Rejected(Rejection::DependencyNotFound(Dependency {
+                job_id: job_id(),
+                step_id: Some("s1".to_owned()),
+            })),
+            Engine::Rejected(Rejection::DependencyCircle {
+                circle: ["a/1", "b", "b/2", "a/1"].map(str::to_owned).to_vec(),
+            }),
+            Engine::Rejected(Rejection::PrivilegeMissing { privilege: "adminBasic, adminAdvanced" }),
             Engine::Rejected(Rejection::EtagMismatch { etag: "r7".to_owned() }),
             Engine::Rejected(Rejection::LimitExceeded { limit: "reports_per_job", maximum: 3 }),
             Engine::RequestIdReused,
@@ -383,23 +438,28 @@ mod tests {
         check(
             &errors.map(|error| from_engine("asked for", error)),
             expect![[r#"
-            NotFound JOB_NOT_FOUND {"jobId": "asked for"} violations=0: no such job
-            AlreadyExists JOB_ALREADY_EXISTS {"jobId": "job"} violations=0: a job with this id exists already
-            AlreadyExists JOB_DELETED {"jobId": "job"} violations=0: the job with this id was deleted, and its id is never used again
-            FailedPrecondition JOB_DELETED {"jobId": "job"} violations=0: the job was deleted
-            FailedPrecondition JOB_CLOSED {"jobId": "job"} violations=0: the job is closed
-            FailedPrecondition JOB_COMPLETED {"jobId": "job"} violations=0: the job is completed, and a completed job is not aborted
-            FailedPrecondition STEPS_RUNNING {"jobId": "job", "stepIds": "s0,s1,s2,s3,s4,s5,s6,s7,s8,s9,s10,s11,s12,s13,s14,s15,s16,s17,s18,s19"} violations=0: 25 of the job's steps are running; stop or finish them first
-            FailedPrecondition WORKFLOW_MISMATCH {"jobId": "job", "workflowId": "flow"} violations=0: the job follows workflow "flow"
-            FailedPrecondition WORKFLOW_NOT_FOUND {"workflowId": "flow"} violations=0: no workflow "flow" is published
-            Aborted ETAG_MISMATCH {"etag": "r7"} violations=0: the job has changed since it was read; read it again
-            ResourceExhausted LIMIT_EXCEEDED {"limit": "reports_per_job", "maximum": "3"} violations=0: the limit reports_per_job of 3 would be passed
-            FailedPrecondition REQUEST_ID_REUSED {} violations=0: this request id was used for another request
-            ResourceExhausted OVERLOADED {} retry violations=0: the server is overloaded
-            Unavailable SHUTTING_DOWN {} retry violations=0: the server is shutting down
-            Unavailable STORE_FAILED {} violations=0: the store failed, and the server is stopping; a change may have been made
-            Internal INTERNAL {} violations=0: internal fault; the server's log has more under the incident
-        "#]],
+                NotFound JOB_NOT_FOUND {"jobId": "asked for"} violations=0: no such job
+                AlreadyExists JOB_ALREADY_EXISTS {"jobId": "job"} violations=0: a job with this id exists already
+                AlreadyExists JOB_DELETED {"jobId": "job"} violations=0: the job with this id was deleted, and its id is never used again
+                FailedPrecondition JOB_DELETED {"jobId": "job"} violations=0: the job was deleted
+                FailedPrecondition JOB_CLOSED {"jobId": "job"} violations=0: the job is closed
+                FailedPrecondition JOB_COMPLETED {"jobId": "job"} violations=0: the job is completed, and a completed job is not aborted
+                FailedPrecondition STEPS_RUNNING {"jobId": "job", "stepIds": "s0,s1,s2,s3,s4,s5,s6,s7,s8,s9,s10,s11,s12,s13,s14,s15,s16,s17,s18,s19"} violations=0: 25 of the job's steps are running; stop or finish them first
+                FailedPrecondition WORKFLOW_MISMATCH {"jobId": "job", "workflowId": "flow"} violations=0: the job follows workflow "flow"
+                FailedPrecondition WORKFLOW_NOT_FOUND {"versionId": "2", "workflowId": "flow"} violations=0: no such version of the workflow is published
+                FailedPrecondition JOB_OPEN {"jobId": "job"} violations=0: the job is open and has current steps
+                NotFound STEP_NOT_FOUND {"jobId": "job", "stepIds": "s1"} violations=0: the job has no such step
+                FailedPrecondition DEPENDENCY_NOT_FOUND {"dependentJobId": "job", "dependentStepId": "s1"} violations=0: what the hold should wait for is not there
+                FailedPrecondition DEPENDENCY_CIRCLE {"circle": "a/1 b b/2 a/1"} violations=0: what the hold should wait for waits for the step to be held: a/1 waits for b waits for b/2 waits for a/1
+                PermissionDenied PRIVILEGE_MISSING {"privilege": "adminBasic, adminAdvanced"} violations=0: the privilege adminBasic, adminAdvanced is missing
+                Aborted ETAG_MISMATCH {"etag": "r7"} violations=0: it has changed since it was read; read it again
+                ResourceExhausted LIMIT_EXCEEDED {"limit": "reports_per_job", "maximum": "3"} violations=0: the limit reports_per_job of 3 would be passed
+                FailedPrecondition REQUEST_ID_REUSED {} violations=0: this request id was used for another request
+                ResourceExhausted OVERLOADED {} retry violations=0: the server is overloaded
+                Unavailable SHUTTING_DOWN {} retry violations=0: the server is shutting down
+                Unavailable STORE_FAILED {} violations=0: the store failed, and the server is stopping; a change may have been made
+                Internal INTERNAL {} violations=0: internal fault; the server's log has more under the incident
+            "#]],
         );
     }
 

@@ -5,6 +5,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost::Message;
 use sha2::{Digest, Sha256};
+use tonic::Status;
+
+use super::status;
+use crate::proto::storage::v1::PageToken;
 
 const CHECKSUM_BYTES: usize = 8;
 const TEXT_BYTES_MAX: usize = 4096;
@@ -30,6 +34,18 @@ pub(super) fn open<M: Message + Default>(token: &str) -> Option<M> {
     M::decode(content).ok()
 }
 
+/// Reads the page token of a request, if it has one.
+///
+/// # Errors
+/// INVALID_ARGUMENT where it is damaged, or was made for another request than the one whose scope this is.
+pub(super) fn open_page(token: &str, scope: &[u8]) -> Result<Option<PageToken>, Status> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let opened = open::<PageToken>(token).filter(|opened| opened.scope == scope);
+    opened.map(Some).ok_or_else(status::page_token_invalid)
+}
+
 /// A hash of what a token is bound to, part by part.
 pub(super) fn scope(parts: &[&[u8]]) -> Vec<u8> {
     let mut hash = Sha256::new();
@@ -49,7 +65,6 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::storage::v1::PageToken;
 
     #[test]
     fn a_token_is_read_back_and_any_damage_is_found() {

@@ -12,12 +12,23 @@ use super::JobKey;
 #[repr(u8)]
 pub(super) enum Table {
     Client = b'C',
+    /// What falls due by itself, by time.
+    Due = b'D',
+    /// Who waits for a job or a step, by what is waited for.
+    Dependent = b'P',
     Hold = b'H',
     Index = b'I',
     Job = b'J',
     Report = b'R',
     Step = b'S',
     Sync = b'Y',
+    Task = b'T',
+    Workflow = b'W',
+}
+
+/// The key of a table's first entry.
+pub(super) fn first(table: Table) -> Key {
+    Key(vec![table as u8])
 }
 
 /// Builds a key part by part.
@@ -37,6 +48,11 @@ impl Key {
     pub(super) fn text(mut self, text: &str) -> Self {
         self.0.extend_from_slice(text.as_bytes());
         self.0.push(0);
+        self
+    }
+
+    pub(super) fn number(mut self, number: u64) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
         self
     }
 
@@ -67,6 +83,22 @@ impl Key {
         }
         self.0
     }
+}
+
+/// Reads a time at the beginning of a piece of a key, and what follows it.
+pub(super) fn split_time(key: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let (seconds, rest) = key.split_first_chunk::<8>()?;
+    let (nanos, rest) = rest.split_first_chunk::<4>()?;
+    let seconds = (u64::from_be_bytes(*seconds) ^ (1 << 63)).cast_signed();
+    Some((Timestamp { seconds, nanos: i32::from_be_bytes(*nanos) }, rest))
+}
+
+/// The texts that a piece of a key is made of.
+pub(super) fn texts<const N: usize>(key: &[u8]) -> Option<[&str; N]> {
+    let mut texts = std::str::from_utf8(key).ok()?.strip_suffix('\0')?.split('\0');
+    let found: [Option<&str>; N] = std::array::from_fn(|_| texts.next());
+    let all = found.into_iter().collect::<Option<Vec<_>>>()?;
+    if texts.next().is_some() { None } else { all.try_into().ok() }
 }
 
 /// The last text of a key.

@@ -14,13 +14,15 @@ use prost_types::Timestamp;
 
 use super::{
     Error, Partition, Result, Scan, Store,
-    keys::{Key, Table, last_text},
+    keys::{Key, Table, first, last_text, split_time, texts},
 };
 use crate::{
-    domain::{JobState, summary},
+    domain::{Dependency, JobState, summary, version_number},
     proto::{
         storage::v1::{JobRecord, SyncRecord},
-        v1::{Assignee, Hold, Job, JobEvent, JobEventType, JobStatus, Step, StepReport},
+        v1::{
+            Assignee, Hold, Job, JobEvent, JobEventType, JobStatus, Step, StepReport, TaskStatus, Workflow,
+        },
     },
 };
 
@@ -75,6 +77,28 @@ pub struct IndexPage {
     pub before: Option<Timestamp>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// A job in which something falls due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// When.
+    pub time: Timestamp,
+    /// Where.
+    pub job: JobKey,
+}
+
+/// A hold that waits for something, in the index by what it waits for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dependent {
+    /// What it waits for.
+    pub dependency: Dependency,
+    /// The job it stands in.
+    pub job_id: String,
+    /// The hold.
+    pub hold_id: String,
+    /// The step it stands on.
+    pub step_id: String,
 }
 
 /// The records of a partition.
@@ -140,6 +164,184 @@ impl Records {
         self.read_all(Key::of(Table::Hold, job)).await
     }
 
+    /// A job's holds that stand on these steps, by id.
+    pub async fn standing_holds(
+        &self,
+        job: &JobKey,
+        steps: &BTreeMap<String, Step>,
+    ) -> Result<BTreeMap<String, Hold>> {
+        let mut holds = BTreeMap::new();
+        for hold_id in steps.values().flat_map(|step| &step.hold_ids) {
+            if let Some(hold) = self.read(Key::of(Table::Hold, job).text(hold_id)).await? {
+                holds.insert(hold_id.clone(), hold);
+            }
+        }
+        Ok(holds)
+    }
+
+    /// Holds of an organization, or of one job of it: those after a place, by job and by id.
+    pub async fn holds_after(
+        &self,
+        org: &str,
+        job_id: &str,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<Hold>> {
+        let org = Key::new(Table::Hold, org);
+        let all = if job_id.is_empty() { org.clone() } else { org.clone().text(job_id) };
+        let start = match after {
+            None => all.clone(),
+            Some((job_id, hold_id)) => org.text(job_id).text(hold_id).byte(0),
+        };
+        let scan = Scan { start: start.into_bytes(), end: all.end(), reverse: false, limit };
+        let found = self.store.scan(self.partition, scan).await?;
+        found.into_iter().map(|(_, value)| decode(value)).collect()
+    }
+
+    /// One hold.
+    pub async fn hold(&self, job: &JobKey, hold_id: &str) -> Result<Option<Hold>> {
+        self.read(Key::of(Table::Hold, job).text(hold_id)).await
+    }
+
+    /// One step.
+    pub async fn step(&self, job: &JobKey, step_id: &str) -> Result<Option<Step>> {
+        self.read(Key::of(Table::Step, job).text(step_id)).await
+    }
+
+    /// A job's tasks, by id.
+    pub async fn tasks(&self, job: &JobKey) -> Result<BTreeMap<String, TaskStatus>> {
+        self.read_all(Key::of(Table::Task, job)).await
+    }
+
+    /// The tasks that do the work of these steps, by id.
+    pub async fn linked_tasks(
+        &self,
+        job: &JobKey,
+        steps: &BTreeMap<String, Step>,
+    ) -> Result<BTreeMap<String, TaskStatus>> {
+        let mut tasks = BTreeMap::new();
+        for task_id in steps.values().map(|step| &step.task_id).filter(|task_id| !task_id.is_empty()) {
+            if let Some(task) = self.read(Key::of(Table::Task, job).text(task_id)).await? {
+                tasks.insert(task_id.clone(), task);
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// A version of a workflow.
+    pub async fn workflow(&self, org: &str, workflow_id: &str, version: u64) -> Result<Option<Workflow>> {
+        self.read(Key::new(Table::Workflow, org).text(workflow_id).number(version)).await
+    }
+
+    /// The newest version of a workflow.
+    pub async fn newest_workflow(&self, org: &str, workflow_id: &str) -> Result<Option<Workflow>> {
+        let all = Key::new(Table::Workflow, org).text(workflow_id);
+        let range = all.clone().into_bytes()..all.clone().end();
+        if let Some((_, Some(written))) = self.writes.range(range).next_back() {
+            return decode(written.clone()).map(Some);
+        }
+        let scan = Scan { start: all.clone().into_bytes(), end: all.end(), reverse: true, limit: 1 };
+        let found = self.store.scan(self.partition, scan).await?;
+        found.into_iter().next().map(|(_, value)| decode(value)).transpose()
+    }
+
+    /// Versions of a workflow, the newest first: those older than one, if that is given.
+    pub async fn workflow_versions(
+        &self,
+        org: &str,
+        workflow_id: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Workflow>> {
+        let all = Key::new(Table::Workflow, org).text(workflow_id);
+        let end = before.map_or_else(|| all.clone().end(), |before| all.clone().number(before).into_bytes());
+        let scan = Scan { start: all.into_bytes(), end, reverse: true, limit };
+        let found = self.store.scan(self.partition, scan).await?;
+        found.into_iter().map(|(_, value)| decode(value)).collect()
+    }
+
+    /// The next workflow after an id, in its newest version.
+    pub async fn next_workflow(&self, org: &str, after: &str) -> Result<Option<Workflow>> {
+        let all = Key::new(Table::Workflow, org);
+        let start = if after.is_empty() { all.clone().into_bytes() } else { all.clone().text(after).end() };
+        let scan = Scan { start, end: all.end(), reverse: false, limit: 1 };
+        let Some((_, oldest)) = self.store.scan(self.partition, scan).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        let oldest: Workflow = decode(oldest)?;
+        self.newest_workflow(org, &oldest.workflow_id).await
+    }
+
+    /// Publishes a version of a workflow.
+    pub fn put_workflow(&mut self, org: &str, workflow: &Workflow) {
+        let key = Key::new(Table::Workflow, org).text(&workflow.workflow_id).number(version_number(workflow));
+        self.put(key, workflow);
+    }
+
+    /// What falls due first, of all organizations.
+    pub async fn due(&self, limit: usize) -> Result<Vec<Due>> {
+        let all = first(Table::Due);
+        let scan = Scan { start: all.clone().into_bytes(), end: all.end(), reverse: false, limit };
+        let found = self.store.scan(self.partition, scan).await?;
+        let due = found.iter().map(|(key, _)| {
+            let (time, rest) = split_time(key.get(1..)?)?;
+            let [org, job_id, _] = texts(rest)?;
+            Some(Due { time, job: JobKey { org: org.to_owned(), job_id: job_id.to_owned() } })
+        });
+        due.collect::<Option<_>>().ok_or_else(|| Error::Corrupt("a due key is cut".to_owned()))
+    }
+
+    /// Holds of an organization that stand in this partition and wait for a job, or for one step of it (an empty id: for
+    /// the job itself). Those after a place, in the order of what they wait for.
+    pub async fn dependents(
+        &self,
+        org: &str,
+        job_id: &str,
+        step_id: Option<&str>,
+        after: Option<&Dependent>,
+        limit: usize,
+    ) -> Result<Vec<Dependent>> {
+        let of_job = Key::new(Table::Dependent, org).text(job_id);
+        let all = step_id.map_or(of_job.clone(), |step_id| of_job.text(step_id));
+        let start = after.map_or_else(|| all.clone(), |place| dependent_key(org, place).byte(0));
+        self.scan_dependents(start, all.end(), limit)
+            .await
+            .map(|found| found.into_iter().map(|(_, dependent)| dependent).collect())
+    }
+
+    /// All holds that stand in this partition and wait for something, with their organizations: those after a place.
+    pub async fn all_dependents(
+        &self,
+        after: Option<&(String, Dependent)>,
+        limit: usize,
+    ) -> Result<Vec<(String, Dependent)>> {
+        let all = first(Table::Dependent);
+        let start = after.map_or_else(|| all.clone(), |(org, place)| dependent_key(org, place).byte(0));
+        self.scan_dependents(start, all.end(), limit).await
+    }
+
+    async fn scan_dependents(
+        &self,
+        start: Key,
+        end: Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<(String, Dependent)>> {
+        let scan = Scan { start: start.into_bytes(), end, reverse: false, limit };
+        let found = self.store.scan(self.partition, scan).await?;
+        let dependents = found.iter().map(|(key, value)| {
+            let [org, on_job, on_step, job_id, hold_id] = texts(key.get(1..)?)?;
+            let step_id = Some(on_step.to_owned()).filter(|step_id| !step_id.is_empty());
+            let dependent = Dependent {
+                dependency: Dependency { job_id: on_job.to_owned(), step_id },
+                job_id: job_id.to_owned(),
+                hold_id: hold_id.to_owned(),
+                step_id: std::str::from_utf8(value).ok()?.to_owned(),
+            };
+            Some((org.to_owned(), dependent))
+        });
+        dependents.collect::<Option<_>>().ok_or_else(|| Error::Corrupt("a dependent's key is cut".to_owned()))
+    }
+
     /// Heads of an organization's jobs: those after an id, in the order of ids; deleted ones included.
     pub async fn jobs_after(&self, org: &str, after: &str, limit: usize) -> Result<Vec<JobRecord>> {
         let all = Key::new(Table::Job, org);
@@ -187,7 +389,7 @@ impl Records {
             self.write(key.into_bytes(), Some(Bytes::copy_from_slice(job.job_id.as_bytes())));
         }
         for event in events {
-            if let Some(step) = &event.step {
+            for step in event.step.iter().chain(&event.further_steps) {
                 self.put(Key::of(Table::Step, &job).text(&step.step_id), step);
             }
             for step_id in &event.removed_step_ids {
@@ -198,6 +400,11 @@ impl Records {
             }
             if let Some(hold) = &event.hold {
                 self.put(Key::of(Table::Hold, &job).text(&hold.hold_id), hold);
+                self.write_hold_index(&job, hold, hold.is_standing());
+            }
+            if let Some(task) = &event.task {
+                self.put(Key::of(Table::Task, &job).text(&task.id), task);
+                self.write_due(&job, task.deadline.as_ref(), &task.id, task.is_open());
             }
         }
         if let Some(sync) = sync {
@@ -226,10 +433,33 @@ impl Records {
         for unique_step_id in after.reports.keys() {
             self.remove(Key::of(Table::Report, job).text(unique_step_id));
         }
-        for hold_id in after.holds.keys() {
+        for (hold_id, hold) in &after.holds {
             self.remove(Key::of(Table::Hold, job).text(hold_id));
+            self.write_hold_index(job, hold, false);
+        }
+        for (task_id, task) in &after.tasks {
+            self.remove(Key::of(Table::Task, job).text(task_id));
+            self.write_due(job, task.deadline.as_ref(), task_id, false);
         }
         self.write_index(&job.org, before, None);
+    }
+
+    /// Has a hold found by when it goes, and by what it waits for; or no more.
+    fn write_hold_index(&mut self, job: &JobKey, hold: &Hold, is_standing: bool) {
+        self.write_due(job, hold.scheduled_release_time.as_ref(), &hold.hold_id, is_standing);
+        if let Some(dependency) = Dependency::of(hold) {
+            let (job_id, hold_id) = (job.job_id.clone(), hold.hold_id.clone());
+            let place = Dependent { dependency, job_id, hold_id, step_id: hold.step_id.clone() };
+            let step_id = is_standing.then(|| Bytes::copy_from_slice(hold.step_id.as_bytes()));
+            self.write(dependent_key(&job.org, &place).into_bytes(), step_id);
+        }
+    }
+
+    fn write_due(&mut self, job: &JobKey, time: Option<&Timestamp>, id: &str, is_due: bool) {
+        if let Some(time) = time {
+            let key = first(Table::Due).time(time).text(&job.org).text(&job.job_id).text(id);
+            self.write(key.into_bytes(), is_due.then(Bytes::new));
+        }
     }
 
     fn write_index(&mut self, org: &str, before: Option<&Job>, after: Option<&Job>) {
@@ -323,12 +553,18 @@ impl IndexPlace {
     }
 
     fn of_key(key: &[u8], run_len: usize) -> Option<Self> {
-        let (seconds, rest) = key.get(run_len..)?.split_first_chunk::<8>()?;
-        let (nanos, rest) = rest.split_first_chunk::<4>()?;
-        let seconds = (u64::from_be_bytes(*seconds) ^ (1 << 63)).cast_signed();
-        let create_time = (seconds, i32::from_be_bytes(*nanos));
-        Some(Self { create_time, job_id: last_text(rest)?.to_owned() })
+        let (time, rest) = split_time(key.get(run_len..)?)?;
+        Some(Self { create_time: (time.seconds, time.nanos), job_id: last_text(rest)?.to_owned() })
     }
+}
+
+fn dependent_key(org: &str, place: &Dependent) -> Key {
+    let Dependent { dependency, job_id, hold_id, step_id: _ } = place;
+    Key::new(Table::Dependent, org)
+        .text(&dependency.job_id)
+        .text(dependency.step_id.as_deref().unwrap_or_default())
+        .text(job_id)
+        .text(hold_id)
 }
 
 /// The head of an index run; places follow it.

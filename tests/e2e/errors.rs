@@ -531,6 +531,7 @@ async fn values_that_are_not_allowed_are_named() {
                     workflow_id: "x".repeat(65),
                     version_id: long(65),
                     name: long(4097),
+                    published: false,
                 }),
                 user_id: long(65),
                 username: long(257),

@@ -7,7 +7,7 @@ use super::{AbortJob, CloseJob, CreateJob, DeleteJob, JobField, UpdateJob};
 use crate::{
     domain::{
         Decision, Existing, JobState, Rejection,
-        fixtures::{at, check_events, context, event_words, status_word},
+        fixtures::{JOB_1, at, check_events, context, event_words, status_word},
     },
     proto::v1::{Assignee, Job, JobEvent, JobStatus, Step, StepStatus, WorkflowReference, assignee::Kind},
 };
@@ -27,7 +27,7 @@ fn decide(command: &str, existing: &Existing, etag: Option<&str>) -> Outcome {
         Ok((decision.state, decision.events))
     }
     let (context, now) = (context(100), existing.clone());
-    let (job_id, etag) = ("job_1".to_owned(), etag.map(str::to_owned));
+    let (job_id, etag) = (JOB_1.to_owned(), etag.map(str::to_owned));
     match command {
         "create" => outcome(existing, CreateJob { job_id: None, job: Job::default() }.decide(now, &context)),
         "update" => {
@@ -48,7 +48,7 @@ fn decide(command: &str, existing: &Existing, etag: Option<&str>) -> Outcome {
 /// A job at revision 7.
 fn job(status: JobStatus, closed: bool, steps: &[StepStatus]) -> Existing {
     let mut job = Job {
-        job_id: "job_1".to_owned(),
+        job_id: JOB_1.to_owned(),
         client_job_id: "client".to_owned(),
         closed,
         close_time: closed.then_some(at(50)),
@@ -74,7 +74,7 @@ fn situations() -> Vec<(String, Existing)> {
         &[StepStatus::Finished, StepStatus::Ready, StepStatus::Paused, StepStatus::Executed];
     const RUNNING: &[StepStatus] = &[StepStatus::Running, StepStatus::Finished, StepStatus::WaitingForInfo];
 
-    let deleted = Existing::Deleted { job_id: "job_1".to_owned() };
+    let deleted = Existing::Deleted { job_id: JOB_1.to_owned() };
     let mut situations = vec![("none".to_owned(), Existing::Nothing), ("deleted".to_owned(), deleted)];
     for status in [NotStarted, Active, Paused, Completed, Aborted] {
         // A job that is closed is terminal, and none but a closed one is aborted; the tables are of all of them.
@@ -297,7 +297,7 @@ fn an_abort_and_a_close_say_when_and_why() {
     assert_eq!((state.job.close_time, state.job.update_time), (Some(at(100)), Some(at(100))));
     assert_eq!((state.job.revision, state.job.etag.as_str(), events.len()), (8, "r8", 1));
 
-    let command = AbortJob { job_id: "job_1".to_owned(), reason: None, etag: None };
+    let command = AbortJob { job_id: JOB_1.to_owned(), reason: None, etag: None };
     let Existing::Job(mut before) = job(JobStatus::Active, false, &[]) else { unreachable!() };
     before.job.abandon_reason = Some("said before".to_owned());
     let aborted = command.decide(Existing::Job(before), &context(100)).unwrap().state.job;
@@ -338,7 +338,7 @@ fn differing(one: &Job, other: &Job) -> Vec<&'static str> {
 #[test]
 fn an_update_sets_and_clears_the_fields_it_names() {
     let update = |existing: &Existing, fields: Vec<JobField>, job: Job| {
-        let command = UpdateJob { job_id: "job_1".to_owned(), fields, job, etag: None };
+        let command = UpdateJob { job_id: JOB_1.to_owned(), fields, job, etag: None };
         let decision = command.decide(existing.clone(), &context(100)).unwrap();
         check_events(existing, &decision, &context(100));
         decision
@@ -380,7 +380,7 @@ fn an_update_tells_what_filters_read_before_and_after() {
     let existing = job(JobStatus::Active, false, &[]);
     let seen = [JobField::Team, JobField::UserId, JobField::Assignee];
     for (name, field) in JobField::ALL {
-        let command = UpdateJob { job_id: "job_1".to_owned(), fields: vec![field], job: full(), etag: None };
+        let command = UpdateJob { job_id: JOB_1.to_owned(), fields: vec![field], job: full(), etag: None };
         let decision = command.decide(existing.clone(), &context(100)).unwrap();
         assert_eq!(decision.events[0].previous_summary.is_some(), seen.contains(&field), "{name}");
     }
@@ -399,8 +399,8 @@ fn a_new_job_has_the_ids_it_was_given() {
         (job.job_id, job.client_job_id)
     };
     let of = |job_id: &str, client_job_id: &str| (job_id.to_owned(), client_job_id.to_owned());
-    assert_eq!(ids(None, ""), of("job_1", "job_1"));
-    assert_eq!(ids(None, "client"), of("job_1", "client"));
+    assert_eq!(ids(None, ""), of(JOB_1, JOB_1));
+    assert_eq!(ids(None, "client"), of(JOB_1, "client"));
     assert_eq!(ids(Some("mine"), ""), of("mine", "mine"));
 
     // What is the server's to say, a caller does not.
@@ -413,8 +413,8 @@ fn a_new_job_has_the_ids_it_was_given() {
     };
     let made = create(None, stray).unwrap().reply.job.unwrap();
     let expected = Job {
-        job_id: "job_1".to_owned(),
-        client_job_id: "job_1".to_owned(),
+        job_id: JOB_1.to_owned(),
+        client_job_id: JOB_1.to_owned(),
         status: JobStatus::NotStarted.into(),
         create_time: Some(at(100)),
         update_time: Some(at(100)),
@@ -426,5 +426,8 @@ fn a_new_job_has_the_ids_it_was_given() {
 
     let workflow = WorkflowReference { workflow_id: "weld".to_owned(), ..WorkflowReference::default() };
     let unknown = create(None, Job { workflow: Some(workflow), ..Job::default() });
-    assert_eq!(unknown.unwrap_err(), Rejection::WorkflowNotFound { workflow_id: "weld".to_owned() });
+    assert_eq!(
+        unknown.unwrap_err(),
+        Rejection::WorkflowNotFound { workflow_id: "weld".to_owned(), version_id: None }
+    );
 }

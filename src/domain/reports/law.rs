@@ -10,9 +10,9 @@ use prost_types::{NullValue, Struct, Timestamp, Value, value::Kind};
 use super::{Sync, Told};
 use crate::{
     domain::{
-        AbortJob, CloseJob, Context, CreateJob, Decision, DeleteJob, Existing, JobField, JobState, Rejection,
-        UpdateJob,
-        fixtures::{STATUSES, at, check_events, context},
+        AbortJob, CloseJob, Context, CreateJob, Decision, DeleteJob, Existing, JobField, JobState, NewIds,
+        Rejection, UpdateJob,
+        fixtures::{JOB_1, STATUSES, at, check_events, context},
     },
     proto::{
         storage::v1::SyncHeader,
@@ -146,7 +146,10 @@ fn decide(existing: &Existing, sync: &Sync, context: &Context) -> Decision<Basic
 fn merge(syncs: &[Sync], order: &[usize], begin: i64) -> JobState {
     let mut existing = Existing::Nothing;
     for (passed, &index) in (begin..).zip(order) {
-        let context = Context { new_job_id: format!("job_{begin}"), ..context(passed) };
+        let context = Context {
+            new_ids: NewIds { partition: 0, unique: begin.unsigned_abs().into() },
+            ..context(passed)
+        };
         let decision = decide(&existing, &syncs[index], &context);
         existing = Existing::Job(Box::new(decision.state));
     }
@@ -279,7 +282,7 @@ enum Command {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    let job_id = || "job_1".to_owned();
+    let job_id = || JOB_1.to_owned();
     let title = (word(&["", "server's"]), word(&["red"]));
     let job = title.prop_map(|(title, team)| Job { title, team, ..Job::default() }).boxed();
     let update = job.clone().prop_map(move |job| {

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         AbortJob, CloseJob, Context, CreateJob, Decision, DeleteJob, Existing, JobField, JobState, Limits,
         Rejection, UpdateJob,
-        fixtures::{STATUSES, at, check_events, context, event_words, status_word},
+        fixtures::{JOB_1, STATUSES, at, check_events, context, event_words, status_word},
     },
     proto::{
         storage::v1::SyncHeader,
@@ -156,7 +156,7 @@ impl Story {
 
     #[track_caller]
     fn happens(&mut self, happens: Happens) -> String {
-        let (job_id, etag) = ("job_1".to_owned(), None);
+        let (job_id, etag) = (JOB_1.to_owned(), None);
         let existing = self.existing.clone();
         let context = self.context();
         match happens {
@@ -173,7 +173,7 @@ impl Story {
             Close => self.follow(&context, CloseJob { job_id, etag }.decide(existing, &context)),
             Delete => {
                 let line = self.follow(&context, DeleteJob { job_id, etag }.decide(existing, &context));
-                self.existing = Existing::Deleted { job_id: "job_1".to_owned() };
+                self.existing = Existing::Deleted { job_id: JOB_1.to_owned() };
                 line
             }
             Meanwhile(change) => {

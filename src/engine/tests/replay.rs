@@ -68,6 +68,7 @@ async fn check(seed: u64, commands: usize) {
             steps: records.steps(&key).await.unwrap(),
             reports: records.reports(&key).await.unwrap(),
             holds: records.holds(&key).await.unwrap(),
+            tasks: records.tasks(&key).await.unwrap(),
         };
         if is_deleted {
             assert_eq!(stored.job.revision, state.job.revision, "seed {seed}");
@@ -81,8 +82,11 @@ async fn check(seed: u64, commands: usize) {
             continue;
         }
         assert_eq!(stored, state, "seed {seed}");
-        let views =
-            Views { steps: true, holds: true, reports: Some(ReportPage { after: String::new(), limit: 99 }) };
+        let views = Views {
+            steps: true,
+            reports: Some(ReportPage { after: String::new(), limit: 99 }),
+            ..Views::default()
+        };
         let parts = engine.job(ORG, Target::Job(&job_id), &views).await.unwrap().unwrap();
         assert_eq!(parts.job, state.job);
         assert_eq!(parts.steps.len(), state.steps.len());

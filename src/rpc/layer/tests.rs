@@ -175,8 +175,10 @@ async fn the_handler_finds_the_caller() {
         std::future::ready(Status::not_found(format!("{caller:?}")).into_http())
     })
     .await;
-    expect![[r#"Some(Caller { user: "ann", name: "ann", org: "acme", groups: ["night"] })"#]]
-        .assert_eq(status.message());
+    expect![[
+        r#"Some(Caller { user: "ann", name: "ann", org: "acme", groups: ["night"], privileges: All })"#
+    ]]
+    .assert_eq(status.message());
 }
 
 #[derive(Clone, Default)]

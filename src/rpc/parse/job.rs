@@ -170,5 +170,10 @@ pub(in crate::rpc) fn details_views(
         after: after.to_owned(),
         limit: violations.page_size("reports_page_size", request.reports_page_size, REPORTS_PER_PAGE),
     });
-    Views { steps: asked.contains(&JobView::Steps), holds: asked.contains(&JobView::Holds), reports }
+    Views {
+        steps: asked.contains(&JobView::Steps),
+        holds: asked.contains(&JobView::Holds),
+        tasks: asked.contains(&JobView::Tasks),
+        reports,
+    }
 }

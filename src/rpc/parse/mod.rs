@@ -1,9 +1,11 @@
 //! From a request to a command: every field is checked, and all that is wrong is said at once.
 
+mod action;
 mod filter;
 mod job;
 mod sync;
 mod watch;
+mod workflow;
 
 use std::collections::BTreeSet;
 
@@ -13,10 +15,12 @@ use tonic::Status;
 use tonic_types::FieldViolation;
 
 pub(super) use self::{
+    action::{assign_step, exclude_job, hold_query, perform_job_action, reopen_job},
     filter::filter,
     job::{create_job, details_views, named_job, update_job},
     sync::sync,
     watch::{WatchWish, watch_job, watch_jobs},
+    workflow::publish_workflow,
 };
 use super::status;
 use crate::{config::Limits, proto::v1::Assignee};
@@ -59,7 +63,12 @@ impl<'l> Violations<'l> {
     /// # Errors
     /// INVALID_ARGUMENT with all that is wrong.
     pub(super) fn check(self) -> Result<(), Status> {
-        if self.found.is_empty() { Ok(()) } else { Err(status::invalid(self.found, self.not_kept)) }
+        if self.found.is_empty() { Ok(()) } else { Err(self.into_status()) }
+    }
+
+    /// INVALID_ARGUMENT with all that is wrong, which is something.
+    pub(super) fn into_status(self) -> Status {
+        status::invalid(self.found, self.not_kept)
     }
 
     /// An id: 1 to 64 characters, none of them a control character.

@@ -118,7 +118,7 @@ impl Rest {
             caller.org.as_bytes(),
             &filter.identity(),
             &kinds,
-            &[u8::from(views.steps), u8::from(views.holds)],
+            &[u8::from(views.steps), u8::from(views.holds), u8::from(views.tasks)],
         ]);
         let scope = WatchScope { org: caller.org.clone(), filter, event_types, views };
         Ok(WatchWish {
@@ -141,8 +141,15 @@ fn duration(asked: prost_types::Duration) -> Option<Duration> {
 }
 
 fn views(violations: &mut Violations<'_>, asked: &[i32]) -> Views {
-    let asked = violations.words("views", asked, "JobView that watches have: STEPS, HOLDS", |number| {
-        JobView::try_from(number).ok().filter(|view| matches!(view, JobView::Steps | JobView::Holds))
-    });
-    Views { steps: asked.contains(&JobView::Steps), holds: asked.contains(&JobView::Holds), reports: None }
+    let asked =
+        violations.words("views", asked, "JobView that watches have: STEPS, HOLDS, TASKS", |number| {
+            let has = |view: &JobView| matches!(view, JobView::Steps | JobView::Holds | JobView::Tasks);
+            JobView::try_from(number).ok().filter(has)
+        });
+    Views {
+        steps: asked.contains(&JobView::Steps),
+        holds: asked.contains(&JobView::Holds),
+        tasks: asked.contains(&JobView::Tasks),
+        reports: None,
+    }
 }

@@ -41,6 +41,7 @@ impl Subject {
             name: "tester".to_owned(),
             org: ORG.to_owned(),
             groups: Vec::new(),
+            privileges: crate::auth::Privileges::All,
         }
     }
 

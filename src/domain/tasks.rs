@@ -1,0 +1,84 @@
+//! The tasks that do the work of AUTOMATIC steps, and how a step follows its task: SPEC 3.4.
+
+use prost_types::Timestamp;
+
+use super::{JobState, advance, decision::Draft, time::compare_times};
+use crate::proto::v1::{CompletionStatus, JobEventType, Step, StepStatus, TaskStatus, TaskType};
+
+impl TaskStatus {
+    /// Not ended yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.completion_status() == CompletionStatus::Unspecified
+    }
+}
+
+/// The task that does the work of a step. It must be loaded.
+pub(super) fn linked<'s>(state: &'s JobState, step: &Step) -> Option<&'s TaskStatus> {
+    Some(&step.task_id).filter(|id| !id.is_empty()).and_then(|id| state.tasks.get(id))
+}
+
+/// A new task for a step's work, not told yet.
+pub(super) fn new(draft: &mut Draft<'_>, step: &Step, deadline: Option<Timestamp>) -> TaskStatus {
+    let workflow = draft.state.job.workflow.clone().unwrap_or_default();
+    TaskStatus {
+        id: draft.new_id("task_"),
+        r#type: TaskType::QueuedTask.into(),
+        unique_name: Some(step.title.clone().unwrap_or_else(|| step.step_id.clone())),
+        description: step.description.clone(),
+        parent_name: Some(workflow.workflow_id).filter(|id| !id.is_empty()),
+        created: Some(draft.context.now),
+        job_id: step.job_id.clone(),
+        step_id: step.step_id.clone(),
+        deadline,
+        ..TaskStatus::default()
+    }
+}
+
+/// Tells of a new task.
+pub(super) fn open(draft: &mut Draft<'_>, task: TaskStatus) {
+    draft.record(JobEventType::TaskCreated, |event| event.task = Some(task));
+}
+
+/// Ends the open task of a step, if it has one. The step is not told: that is the caller's.
+pub(super) fn end(draft: &mut Draft<'_>, step: &Step, outcome: CompletionStatus) {
+    let Some(task) = linked(&draft.state, step).filter(|task| task.is_open()) else { return };
+    let mut task = task.clone();
+    task.set_completion_status(outcome);
+    task.completed = Some(draft.context.now);
+    draft.record(JobEventType::TaskCompleted, |event| event.task = Some(task));
+}
+
+/// Whether a task had to have ended by now.
+pub(super) fn is_overdue(task: &TaskStatus, now: &Timestamp) -> bool {
+    let deadline = task.deadline.as_ref();
+    task.is_open() && deadline.is_some() && compare_times(deadline, Some(now)).is_le()
+}
+
+/// Brings a current step in line with its task. Tells what following the step's paths left to be said.
+pub(super) fn follow(draft: &mut Draft<'_>, step_id: &str) -> advance::Left {
+    let state = &draft.state;
+    let Some(step) = state.steps.get(step_id).filter(|step| step.is_open()).cloned() else {
+        return advance::Left::default();
+    };
+    let Some(task) = linked(state, &step) else { return advance::Left::default() };
+    let outcome = task.completion_status();
+    let status = match outcome {
+        CompletionStatus::Unspecified => StepStatus::Running,
+        CompletionStatus::Success | CompletionStatus::Warning => StepStatus::Executed,
+        CompletionStatus::Error | CompletionStatus::Terminated | CompletionStatus::TempError => {
+            StepStatus::Error
+        }
+    };
+    // Stopping a step ended its task, not the other way round.
+    let was_stopped = (outcome, step.status()) == (CompletionStatus::Terminated, StepStatus::Cancelled);
+    if step.status() == status || was_stopped {
+        return advance::Left::default();
+    }
+    match status {
+        StepStatus::Executed => return advance::executed(draft, step),
+        StepStatus::Running => advance::set_status(draft, step, status, JobEventType::StepStarted),
+        _ => advance::set_status(draft, step, status, JobEventType::StepError),
+    }
+    advance::Left::default()
+}

@@ -1,0 +1,285 @@
+//! Placing holds that wait for other jobs, and listing holds. Both look over all partitions.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{Engine, Error, Origin, Target, Views, ids::digest};
+use crate::{
+    domain::{Dependency, PerformJobAction, Rejection},
+    proto::v1::{Hold, HoldKind, HoldState, JobActionType, PerformJobActionResponse},
+    store::{Dependent, JobKey, Records},
+};
+
+/// How many placements of dependencies can be under way at once, each in another organization.
+pub(super) const PLACEMENTS: usize = 64;
+
+/// How many waiting steps are looked at before a dependency is refused as too entangled.
+const WAITING_MAX: usize = 10_000;
+
+/// How many holds one page looks at before it ends short.
+const HOLDS_PER_PAGE_MAX: usize = 5_000;
+
+const HOLDS_PER_READ: usize = 256;
+
+/// Which holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HoldQuery {
+    /// Only on steps of this job; empty: of any.
+    pub job_id: String,
+    /// Only on this step of it; empty: on any.
+    pub step_id: String,
+    /// In which state.
+    pub state: HoldState,
+    /// Of which kinds; empty: of any.
+    pub kinds: Vec<HoldKind>,
+    /// Only standing ones that wait for this.
+    pub dependency: Option<Dependency>,
+}
+
+/// A place in a list of holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HoldPlace {
+    /// The partition.
+    pub partition: u16,
+    /// The job; empty: before the first of the partition.
+    pub job_id: String,
+    /// The hold in it.
+    pub hold_id: String,
+    /// The step that it waits for, where the list is by what is waited for.
+    pub dependent_step_id: String,
+}
+
+/// Some of the holds that match.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HoldPage {
+    /// In order.
+    pub holds: Vec<Hold>,
+    /// Where to go on; `None`: there are no more.
+    pub next: Option<HoldPlace>,
+}
+
+/// A job, or a step of it.
+type Node = (String, Option<String>);
+
+impl Engine {
+    /// Has an action on steps decided. Where it places a hold that waits for another job, no other such hold is placed in
+    /// the organization meanwhile, so that no circle can close unseen.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn perform(
+        &self,
+        origin: Origin,
+        mut action: PerformJobAction,
+    ) -> Result<PerformJobActionResponse, Error> {
+        let dependency = match action.action {
+            JobActionType::Hold => action.terms.dependency.clone(),
+            _ => None,
+        };
+        let Some(dependency) = dependency else { return self.execute(origin, action).await };
+        let [first, ..] = digest(&["placements", &origin.org]);
+        let _alone = self.shared.placements[usize::from(first) % PLACEMENTS].lock().await;
+        if action.step_ids.is_empty() {
+            // The steps that are current now are the ones that are meant.
+            let job = self.job(&origin.org, Target::Job(&action.job_id), &Views::default()).await?;
+            action.step_ids = job.map(|parts| parts.job.current_step_ids).unwrap_or_default();
+        }
+        for step_id in &action.step_ids {
+            action.circle = self.circle(&origin.org, &action.job_id, step_id, &dependency).await?;
+            if action.circle.is_some() {
+                break;
+            }
+        }
+        self.execute(origin, action).await
+    }
+
+    /// The way by which what a step is to wait for waits for the step already, and back to it.
+    async fn circle(
+        &self,
+        org: &str,
+        job_id: &str,
+        step_id: &str,
+        dependency: &Dependency,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let is_target = |job_id: &str, step_id: &str| {
+            dependency.job_id == job_id
+                && dependency.step_id.as_deref().is_none_or(|wanted| wanted == step_id)
+        };
+        let held = (job_id.to_owned(), Some(step_id.to_owned()));
+        if is_target(job_id, step_id) {
+            let mut way = vec![words(&held), words(&of(dependency))];
+            way.extend(dependency.step_id.is_none().then(|| words(&held)));
+            return Ok(Some(way));
+        }
+        // From the step that is to be held to those that wait for it, and so on.
+        let mut waits_for: HashMap<Node, Node> = HashMap::new();
+        let mut open = VecDeque::from([held.clone()]);
+        while let Some((on_job, on_step)) = open.pop_front() {
+            for dependent in self.waiting_for(org, &on_job, on_step.as_deref()).await? {
+                let node = (dependent.job_id.clone(), Some(dependent.step_id.clone()));
+                if node == held || waits_for.contains_key(&node) {
+                    continue;
+                }
+                let Dependency { job_id, step_id } = dependent.dependency;
+                if step_id.is_none() {
+                    waits_for.entry((job_id.clone(), None)).or_insert((on_job.clone(), on_step.clone()));
+                }
+                waits_for.insert(node.clone(), (job_id, step_id));
+                if is_target(&dependent.job_id, &dependent.step_id) {
+                    return Ok(Some(way(&held, dependency, node, &waits_for)));
+                }
+                open.push_back(node);
+            }
+            if waits_for.len() > WAITING_MAX {
+                let (limit, maximum) = ("dependencies", WAITING_MAX as u64);
+                return Err(Error::Rejected(Rejection::LimitExceeded { limit, maximum }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All that waits for a step, or for the whole of its job.
+    async fn waiting_for(
+        &self,
+        org: &str,
+        job_id: &str,
+        step_id: Option<&str>,
+    ) -> Result<Vec<Dependent>, Error> {
+        let mut waiting = Vec::new();
+        for partition in self.partitions() {
+            let records = self.records(partition);
+            for step_id in
+                ["", step_id.unwrap_or_default()].into_iter().take(1 + usize::from(step_id.is_some()))
+            {
+                waiting.extend(records.dependents(org, job_id, Some(step_id), None, WAITING_MAX).await?);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Lists holds that match, after a place.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn holds(
+        &self,
+        org: &str,
+        query: &HoldQuery,
+        after: Option<HoldPlace>,
+        limit: usize,
+    ) -> Result<HoldPage, Error> {
+        let mut place = after.unwrap_or_default();
+        let mut page = HoldPage::default();
+        let mut looked_at = 0;
+        let of_job = (!query.job_id.is_empty()).then(|| self.partition_of(org, Target::Job(&query.job_id)));
+        let partitions = self.partitions().filter(|partition| {
+            partition.0 >= place.partition && of_job.is_none_or(|of_job| of_job == *partition)
+        });
+        for partition in partitions.collect::<Vec<_>>() {
+            if place.partition != partition.0 {
+                place = HoldPlace { partition: partition.0, ..HoldPlace::default() };
+            }
+            loop {
+                let found = holds_after(&self.records(partition), org, query, &place).await?;
+                let is_last = found.len() < HOLDS_PER_READ;
+                for (next, hold) in found {
+                    if page.holds.len() == limit || looked_at == HOLDS_PER_PAGE_MAX {
+                        page.next = Some(place);
+                        self.settle().await?;
+                        return Ok(page);
+                    }
+                    looked_at += 1;
+                    place = next;
+                    page.holds.extend(hold.filter(|hold| query.matches(hold)));
+                }
+                if is_last {
+                    break;
+                }
+            }
+        }
+        self.settle().await?;
+        Ok(page)
+    }
+}
+
+impl HoldQuery {
+    fn matches(&self, hold: &Hold) -> bool {
+        let state = match self.state {
+            HoldState::Unspecified => true,
+            HoldState::Standing => hold.is_standing(),
+            HoldState::Released => !hold.is_standing(),
+            HoldState::Orphaned => hold.is_standing() && hold.orphaned,
+        };
+        state
+            && (self.step_id.is_empty() || hold.step_id == self.step_id)
+            && (self.kinds.is_empty() || self.kinds.contains(&hold.kind()))
+    }
+}
+
+/// The next holds of a partition, matching or not, each with its place.
+async fn holds_after(
+    records: &Records,
+    org: &str,
+    query: &HoldQuery,
+    place: &HoldPlace,
+) -> Result<Vec<(HoldPlace, Option<Hold>)>, Error> {
+    let at = |job_id: &str, hold_id: &str, dependent_step_id: &str| HoldPlace {
+        partition: place.partition,
+        job_id: job_id.to_owned(),
+        hold_id: hold_id.to_owned(),
+        dependent_step_id: dependent_step_id.to_owned(),
+    };
+    let Some(dependency) = &query.dependency else {
+        let after = (!place.job_id.is_empty()).then_some((place.job_id.as_str(), place.hold_id.as_str()));
+        let found = records.holds_after(org, &query.job_id, after, HOLDS_PER_READ).await?;
+        return Ok(found.into_iter().map(|hold| (at(&hold.job_id, &hold.hold_id, ""), Some(hold))).collect());
+    };
+    let after = (!place.job_id.is_empty()).then(|| Dependent {
+        dependency: Dependency {
+            job_id: dependency.job_id.clone(),
+            step_id: Some(place.dependent_step_id.clone()).filter(|step_id| !step_id.is_empty()),
+        },
+        job_id: place.job_id.clone(),
+        hold_id: place.hold_id.clone(),
+        step_id: String::new(),
+    });
+    let found = records
+        .dependents(org, &dependency.job_id, dependency.step_id.as_deref(), after.as_ref(), HOLDS_PER_READ)
+        .await?;
+    let mut holds = Vec::new();
+    for dependent in found {
+        let job = JobKey { org: org.to_owned(), job_id: dependent.job_id.clone() };
+        let hold = records.hold(&job, &dependent.hold_id).await?;
+        let on_step = dependent.dependency.step_id.as_deref().unwrap_or_default();
+        holds.push((at(&dependent.job_id, &dependent.hold_id, on_step), hold));
+    }
+    Ok(holds)
+}
+
+fn of(dependency: &Dependency) -> Node {
+    (dependency.job_id.clone(), dependency.step_id.clone())
+}
+
+/// The circle in words: from the step that is to be held by what it is to wait for back to it.
+fn way(held: &Node, dependency: &Dependency, found: Node, waits_for: &HashMap<Node, Node>) -> Vec<String> {
+    let mut way = vec![words(held)];
+    if dependency.step_id.is_none() {
+        way.push(words(&of(dependency)));
+    }
+    let mut at = Some(&found);
+    while let Some(node) = at {
+        way.push(words(node));
+        // A whole job leads on by the step of it that waits; the held step ends the way.
+        at = waits_for.get(node).filter(|_| node != held);
+    }
+    if way.last() != Some(&words(held)) {
+        way.push(words(held));
+    }
+    way
+}
+
+fn words((job_id, step_id): &Node) -> String {
+    match step_id {
+        Some(step_id) => format!("{job_id}/{step_id}"),
+        None => job_id.clone(),
+    }
+}

@@ -1,0 +1,49 @@
+//! Has jobs reviewed by the server itself, beside what clients ask for: a few at a time, so that no command waits on many.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures_util::stream::{self, StreamExt as _};
+
+use super::{Engine, Error, Origin};
+use crate::{
+    domain::{Rejection, ReviewJob},
+    proto::v1::{Actor, actor},
+    store::JobKey,
+};
+
+/// How many reviews wait for the writer at once.
+const REVIEWS_AT_ONCE: usize = 32;
+
+/// How long to wait when there is no room for more commands.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Reviews jobs, each as often as it takes. A job that is gone needs no review.
+///
+/// # Errors
+/// The engine is going away, or can no longer be relied on.
+pub(super) async fn until_done(engine: &Engine, jobs: BTreeSet<JobKey>) -> Result<(), Error> {
+    let mut reviews = stream::iter(jobs).map(|job| review(engine, job)).buffer_unordered(REVIEWS_AT_ONCE);
+    while let Some(outcome) = reviews.next().await {
+        outcome?;
+    }
+    Ok(())
+}
+
+async fn review(engine: &Engine, job: JobKey) -> Result<(), Error> {
+    loop {
+        let actor = Actor { kind: actor::Kind::Server.into(), ..Actor::default() };
+        let origin = Origin { org: job.org.clone(), actor, request: None, validate_only: false };
+        let outcome = engine.execute(origin, ReviewJob { job_id: job.job_id.clone() }).await;
+        match outcome {
+            Ok(()) | Err(Error::Rejected(Rejection::JobNotFound)) => return Ok(()),
+            Err(Error::Overloaded) => tokio::time::sleep(PAUSE).await,
+            // A job that cannot be reviewed is no reason to leave the others.
+            Err(error @ (Error::BrokeDown(_) | Error::Rejected(_) | Error::RequestIdReused)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, org = job.org, job_id = job.job_id, "a job was not reviewed");
+                return Ok(());
+            }
+            Err(error @ (Error::Stopping | Error::Failed(_) | Error::Store(_))) => return Err(error),
+        }
+    }
+}

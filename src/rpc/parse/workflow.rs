@@ -1,0 +1,67 @@
+//! `PublishWorkflowRequest`.
+
+use tonic::Status;
+
+use super::Violations;
+use crate::{
+    config::Limits,
+    domain::{PATHS_MAX, PublishWorkflow, STEPS_MAX, workflow_faults},
+    proto::v1::{PublishWorkflowRequest, StepDefinition, StepJoin, StepKind, Workflow},
+};
+
+/// Checks the whole of it, conditions too, which can take its time.
+///
+/// # Errors
+/// INVALID_ARGUMENT with every bad field.
+pub(in crate::rpc) fn publish_workflow(
+    limits: &Limits,
+    request: PublishWorkflowRequest,
+) -> Result<PublishWorkflow, Status> {
+    let mut violations = Violations::new(limits);
+    let PublishWorkflowRequest { workflow, newest_version_id, request_id, validate_only: _ } = request;
+    violations.optional_id("request_id", Some(&request_id));
+    violations.optional_id("newest_version_id", Some(&newest_version_id));
+    let Some(sent) = workflow else {
+        violations.add("workflow", "is required");
+        return Err(violations.into_status());
+    };
+    // Only what a publisher says; the rest is the server's.
+    let workflow = Workflow { version_id: String::new(), publish_time: None, publisher: None, ..sent };
+    violations.id("workflow.workflow_id", &workflow.workflow_id);
+    violations.text("workflow.name", workflow.name.as_deref());
+    violations.text("workflow.description", workflow.description.as_deref());
+    violations.count("workflow.start_step_ids", workflow.start_step_ids.len(), PATHS_MAX);
+    violations.count("workflow.steps", workflow.steps.len(), STEPS_MAX);
+    if workflow.steps.len() <= STEPS_MAX {
+        for (index, step) in workflow.steps.iter().enumerate() {
+            check_step(&mut violations, &format!("workflow.steps[{index}]"), step);
+        }
+        for (field, what) in workflow_faults(&workflow) {
+            violations.add(field, what);
+        }
+    }
+    violations.check()?;
+    let newest_version_id = Some(newest_version_id).filter(|id| !id.is_empty());
+    Ok(PublishWorkflow { workflow, newest_version_id })
+}
+
+fn check_step(violations: &mut Violations<'_>, path: &str, step: &StepDefinition) {
+    let at = |field: &str| format!("{path}.{field}");
+    violations.id(&at("step_id"), &step.step_id);
+    violations.text(&at("title"), step.title.as_deref());
+    violations.text(&at("description"), step.description.as_deref());
+    violations.text(&at("step_type"), step.step_type.as_deref());
+    violations.assignee(&at("default_assignee"), step.default_assignee.as_ref());
+    if StepKind::try_from(step.kind).is_err() {
+        violations.add(at("kind"), "is not a value of StepKind");
+    }
+    if StepJoin::try_from(step.join).is_err() {
+        violations.add(at("join"), "is not a value of StepJoin");
+    }
+    violations.count(&at("paths"), step.paths.len(), PATHS_MAX);
+    for (index, path) in step.paths.iter().enumerate().take(PATHS_MAX) {
+        let field = |field: &str| at(&format!("paths[{index}].{field}"));
+        violations.id(&field("next_step_id"), &path.next_step_id);
+        violations.text(&field("label"), path.label.as_deref());
+    }
+}

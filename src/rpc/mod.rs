@@ -3,6 +3,7 @@
 mod call;
 mod job;
 pub mod layer;
+mod outbox;
 mod parse;
 mod slots;
 pub mod status;
@@ -12,7 +13,7 @@ mod watch;
 
 pub use self::{
     job::JobService,
-    slots::WatchSlots,
+    outbox::StreamSyncStream,
     sync::SyncService,
     watch::{Drain, WatchJobStream, WatchJobsStream},
 };

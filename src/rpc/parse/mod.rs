@@ -15,7 +15,7 @@ use tonic_types::FieldViolation;
 pub(super) use self::{
     filter::filter,
     job::{create_job, details_views, named_job, update_job},
-    sync::sync,
+    sync::{sync, tagged_sync},
     watch::{WatchWish, watch_job, watch_jobs},
 };
 use super::status;
@@ -23,6 +23,8 @@ use crate::{config::Limits, proto::v1::Assignee};
 
 /// The longest id, in characters.
 const ID_CHARACTERS_MAX: usize = 64;
+/// The longest tag of a sync in a stream, in characters.
+pub(super) const TAG_CHARACTERS_MAX: usize = 64;
 /// The longest name of a person, in characters.
 const NAME_CHARACTERS_MAX: usize = 256;
 

@@ -111,7 +111,7 @@ pub struct Limits {
     pub sync_streams: usize,
     /// Outboxes emptied at once by one caller.
     pub sync_streams_per_caller: usize,
-    /// Commands that wait for the writer; further ones are refused as overload.
+    /// Commands that wait for the writer; further ones are refused as overload. Outboxes wait where half of them do.
     pub commands_waiting: usize,
     /// Step reports of one job.
     pub reports_per_job: usize,

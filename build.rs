@@ -16,18 +16,23 @@ const API: [&str; 9] = [
     "holdpoint/v1/workflow_service.proto",
 ];
 const STORAGE: [&str; 2] = ["holdpoint/storage/v1/records.proto", "holdpoint/storage/v1/tokens.proto"];
+/// Where the protos are: ours, and what ours import.
+const INCLUDES: [&str; 2] = ["proto", "third_party/googleapis"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=proto");
+    for include in INCLUDES {
+        println!("cargo::rerun-if-changed={include}");
+    }
 
     // Reflection shows the API and nothing of what is on disk.
-    let api = protox::compile(API, ["proto"])?;
+    let api = protox::compile(API, INCLUDES)?;
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("api.binpb");
     fs::write(descriptors, api.encode_to_vec())?;
 
-    let all = protox::compile(API.into_iter().chain(STORAGE), ["proto"])?;
+    let all = protox::compile(API.into_iter().chain(STORAGE), INCLUDES)?;
     tonic_prost_build::configure()
         .bytes(".")
+        .extern_path(".google.rpc.Status", "::tonic_types::pb::Status")
         .extern_path(".holdpoint.v1.WatchBatch", "crate::proto::WatchBatch")
         .compile_fds(all)?;
     Ok(())

@@ -107,7 +107,11 @@ pub struct Limits {
     pub watches: usize,
     /// Watches open at once by one caller.
     pub watches_per_caller: usize,
-    /// Commands that wait for the writer; further ones are refused as overload.
+    /// Outboxes that devices empty at once, each through a `StreamSync`.
+    pub sync_streams: usize,
+    /// Outboxes emptied at once by one caller.
+    pub sync_streams_per_caller: usize,
+    /// Commands that wait for the writer; further ones are refused as overload. Outboxes wait where half of them do.
     pub commands_waiting: usize,
     /// Step reports of one job.
     pub reports_per_job: usize,
@@ -172,6 +176,8 @@ impl Default for Limits {
             streams_per_connection: 1_024,
             watches: 10_000,
             watches_per_caller: 1_000,
+            sync_streams: 1_000,
+            sync_streams_per_caller: 100,
             commands_waiting: 4_096,
             reports_per_job: 10_000,
             reports_per_sync: 1_000,
@@ -262,7 +268,7 @@ impl Config {
         faults
     }
 
-    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 20] {
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 22] {
         const KIB: u64 = 1 << 10;
         const GIB: u64 = 1 << 30;
 
@@ -276,6 +282,8 @@ impl Config {
             ("limits.streams_per_connection", limits.streams_per_connection.into(), 1..=1_000_000),
             ("limits.watches", limits.watches as u64, 1..=10_000_000),
             ("limits.watches_per_caller", limits.watches_per_caller as u64, 1..=10_000_000),
+            ("limits.sync_streams", limits.sync_streams as u64, 1..=10_000_000),
+            ("limits.sync_streams_per_caller", limits.sync_streams_per_caller as u64, 1..=10_000_000),
             ("limits.commands_waiting", limits.commands_waiting as u64, 1..=1_000_000),
             ("limits.reports_per_job", limits.reports_per_job as u64, 1..=1_000_000),
             ("limits.reports_per_sync", limits.reports_per_sync as u64, 1..=100_000),
@@ -628,6 +636,8 @@ mod tests {
             streams_per_connection = 1024
             watches = 10000
             watches_per_caller = 1000
+            sync_streams = 1000
+            sync_streams_per_caller = 100
             commands_waiting = 4096
             reports_per_job = 10000
             reports_per_sync = 1000

@@ -139,16 +139,16 @@ pub fn options(limits: &Limits) -> Options {
     }
 }
 
-/// Everything that is served. Watches end once `drain` is cancelled.
+/// Everything that is served. Watches and streams of syncs end once `drain` is cancelled.
 ///
 /// # Errors
 /// When the descriptors for reflection cannot be read.
 pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> Result<Services, Error> {
     let limits = &config.limits;
     let message_bytes = limits.message_bytes;
-    let jobs = JobService::new(engine.clone(), limits.clone(), drain);
+    let jobs = JobService::new(engine.clone(), limits.clone(), drain.clone());
     let workflows = WorkflowService::new(engine.clone(), limits.clone());
-    let syncs = SyncService::new(engine.clone(), limits.clone());
+    let syncs = SyncService::new(engine.clone(), limits.clone(), drain);
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()

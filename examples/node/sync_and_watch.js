@@ -20,7 +20,7 @@ const WATCH_SECONDS = 60;
 const definition = loader.loadSync(
   ['holdpoint/v1/job_service.proto', 'holdpoint/v1/sync_service.proto', 'google_rpc.proto'],
   {
-    includeDirs: [path.join(__dirname, '../../proto'), __dirname],
+    includeDirs: [path.join(__dirname, '../../proto'), path.join(__dirname, '../../third_party/googleapis'), __dirname],
     defaults: true,
     enums: String,
     longs: Number,

@@ -7,7 +7,10 @@ import grpc_tools
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
-PROTOS = HERE.parent.parent / "proto"
+ROOT = HERE.parent.parent
+PROTOS = ROOT / "proto"
+# What ours import of others; googleapis-common-protos has the modules of it.
+IMPORTED = ROOT / "third_party" / "googleapis"
 GOOGLE = Path(grpc_tools.__file__).parent / "_proto"
 BUILD = HERE / "build"
 
@@ -15,7 +18,7 @@ BUILD = HERE / "build"
 def main() -> int:
     BUILD.mkdir(exist_ok=True)
     api = sorted(str(path) for path in PROTOS.glob("holdpoint/v1/*.proto"))
-    includes = [f"--proto_path={PROTOS}", f"--proto_path={GOOGLE}"]
+    includes = [f"--proto_path={path}" for path in (PROTOS, IMPORTED, GOOGLE)]
     return protoc.main(["protoc", *includes, f"--python_out={BUILD}", f"--grpc_python_out={BUILD}", *api])
 
 

@@ -7,12 +7,12 @@ Ends with 1 and says why where the server answers anything but what its protos p
 
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 from google.protobuf import json_format
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 HERE = Path(__file__).resolve().parent
@@ -108,10 +108,9 @@ def body(client_job_id: str, status: str) -> sync_service_pb2.BasicSyncRequest:
     return request
 
 
-def refusal(error: grpc.RpcError) -> tuple[str, list[str]]:
-    """Why a call was refused: the reason, to branch on, and the fields that are wrong."""
+def refusal(status: status_pb2.Status | None) -> tuple[str, list[str]]:
+    """Why something was refused: the reason, to branch on, and the fields that are wrong."""
     reason, fields = "", []
-    status = rpc_status.from_call(error)
     for detail in status.details if status else []:
         info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
@@ -175,7 +174,7 @@ def run(address: str) -> None:
         syncs.BasicSync(sync_service_pb2.BasicSyncRequest(), timeout=CALL_SECONDS)
     except grpc.RpcError as error:
         expect("an empty sync is refused", error.code(), grpc.StatusCode.INVALID_ARGUMENT)
-        reason, fields = refusal(error)
+        reason, fields = refusal(rpc_status.from_call(error))
         expect("the refusal has its reason", reason, "FIELD_INVALID")
         expected = ["metadata.client_job_id", "metadata.status", "metadata.workflow_id"]
         expect("and names every field", sorted(fields), expected)
@@ -184,7 +183,7 @@ def run(address: str) -> None:
     channel.close()
 
 
-def main() -> int:
+def main(run: Callable[[str], None]) -> int:
     address = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:7070"
     try:
         run(address)
@@ -198,4 +197,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(run))

@@ -1,7 +1,7 @@
 //! Takes commands to the one writer of their partition, and reads for everybody else.
 //!
 //! ```text
-//! execute ─ queue ─▶ writer: load → decide → commit (one flush for all that waited) ─▶ tail ─▶ bells ─▶ answer
+//! submit ── queue ─▶ writer: load → decide → commit (one flush for all that waited) ─▶ tail ─▶ bells ─▶ answer
 //!                                                                                       ▲
 //! watch, list, get ── read the records and the log, and answer only with what is durable ┘
 //! ```
@@ -118,6 +118,13 @@ pub enum Error {
     BrokeDown(String),
 }
 
+/// Where commands wait for the writer of a partition.
+struct Inbox {
+    queue: mpsc::Sender<Box<dyn Work>>,
+    /// Rung when the writer has taken some.
+    taken: doorbell::Receiver<()>,
+}
+
 /// The engine. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
@@ -128,7 +135,7 @@ struct Shared {
     store: Arc<dyn Store>,
     environment: Arc<dyn Environment>,
     options: Options,
-    inboxes: Vec<mpsc::Sender<Box<dyn Work>>>,
+    inboxes: Vec<Inbox>,
     tails: Vec<Arc<Tail>>,
     failed: doorbell::Sender<Option<Arc<store::Error>>>,
     stop: CancellationToken,
@@ -157,7 +164,8 @@ impl Engine {
             let now = environment.now();
             let requests = Requests::load(store.as_ref(), partition, &now, &options).await?;
             let tail = Arc::new(Tail::new(partition, head, options.tail_bytes));
-            let (inbox, waiting) = mpsc::channel(options.commands_waiting_max);
+            let (queue, waiting) = mpsc::channel(options.commands_waiting_max);
+            let (room, taken) = doorbell::channel(());
             let writer = Writer {
                 site: Site {
                     store: Arc::clone(&store),
@@ -171,11 +179,12 @@ impl Engine {
                 head,
                 last: last_time(store.as_ref(), partition, head).await?,
                 inbox: waiting,
+                room,
                 stop: stop.clone(),
                 failure: failed.clone(),
             };
             tasks.spawn(supervise(writer, failed.clone()));
-            inboxes.push(inbox);
+            inboxes.push(Inbox { queue, taken });
             tails.push(tail);
         }
         let placements = (0..PLACEMENTS).map(|_| tokio::sync::Mutex::default()).collect();
@@ -196,8 +205,21 @@ impl Engine {
     /// # Errors
     /// See [`Error`]. Unless it is [`Error::Failed`], nothing was changed.
     pub async fn execute<C: Command + Sync>(&self, origin: Origin, command: C) -> Result<C::Reply, Error> {
+        self.submit(origin, command)?.await
+    }
+
+    /// The same in two steps: the command is queued at once, and its answer is waited for whenever the caller likes. The
+    /// commands of a job are decided in the order in which they were submitted.
+    ///
+    /// # Errors
+    /// See [`Error`]: the command was not queued, or what [`Engine::execute`] ends with.
+    pub fn submit<C: Command + Sync>(
+        &self,
+        origin: Origin,
+        command: C,
+    ) -> Result<impl Future<Output = Result<C::Reply, Error>> + Send + 'static + use<C>, Error> {
         let partition = self.partition_of(&origin.org, command.target());
-        self.decide(partition, origin, command)?.await
+        self.decide(partition, origin, command)
     }
 
     /// Queues something to be decided in a partition, at once.
@@ -218,6 +240,22 @@ impl Engine {
                 Err(_) => Err(Error::Failed(engine.failed().await)),
             }
         })
+    }
+
+    /// Returns when no more than half of the commands that may wait do. Who brings many, and can wait with them, waits
+    /// for this, so that there is room for those who bring one.
+    pub async fn room(&self) {
+        for Inbox { queue, taken } in &self.shared.inboxes {
+            let mut taken = taken.clone();
+            loop {
+                taken.mark_unchanged();
+                let is_there = 2 * queue.capacity() >= queue.max_capacity();
+                // A writer that has gone takes nothing any more: whoever submits now hears why.
+                if is_there || taken.changed().await.is_err() {
+                    break;
+                }
+            }
+        }
     }
 
     /// A new job id of ours, for a job without a client's id.
@@ -277,7 +315,7 @@ impl Engine {
 
     fn queue(&self, partition: Partition, work: Box<dyn Work>) -> Result<(), Error> {
         let inbox = &self.shared.inboxes[usize::from(partition.0)];
-        inbox.try_send(work).map_err(|error| match error {
+        inbox.queue.try_send(work).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => match self.shared.failed.borrow().clone() {
                 Some(error) => Error::Failed(error),

@@ -39,6 +39,8 @@ pub(super) struct Writer {
     /// The time of the newest decision.
     pub(super) last: Timestamp,
     pub(super) inbox: mpsc::Receiver<Box<dyn Work>>,
+    /// Rung when there is room in the inbox again. It goes after the inbox, so that whoever hears it go finds that closed.
+    pub(super) room: watch::Sender<()>,
     pub(super) stop: CancellationToken,
     pub(super) failure: watch::Sender<Option<Arc<crate::store::Error>>>,
 }
@@ -68,6 +70,7 @@ impl Writer {
                     if taken == 0 {
                         return;
                     }
+                    self.room.send_replace(());
                 }
                 () = stop.cancelled() => {
                     // What was queued before is still done; then `recv_many` finds the inbox closed and empty.

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     call,
     parse::{self, Violations},
-    slots::WatchSlots,
+    slots::Slots,
     status, token,
     watch::{self, WatchJobStream, WatchJobsStream},
 };
@@ -41,7 +41,7 @@ const EVENTS_BYTES_MAX: usize = 1 << 20;
 pub struct JobService {
     engine: Engine,
     limits: Limits,
-    slots: WatchSlots,
+    slots: Slots,
     drain: watch::Drain,
 }
 
@@ -49,7 +49,7 @@ impl JobService {
     /// A service over an engine. Its watches say goodbye and end once `drain` is cancelled.
     #[must_use]
     pub fn new(engine: Engine, limits: Limits, drain: watch::Drain) -> Self {
-        let slots = WatchSlots::new(limits.watches, limits.watches_per_caller);
+        let slots = Slots::watches(&limits);
         Self { engine, limits, slots, drain }
     }
 

@@ -3,6 +3,7 @@
 mod call;
 mod job;
 pub mod layer;
+mod outbox;
 mod parse;
 mod slots;
 pub mod status;
@@ -13,7 +14,7 @@ mod workflow;
 
 pub use self::{
     job::JobService,
-    slots::WatchSlots,
+    outbox::StreamSyncStream,
     sync::SyncService,
     watch::{Drain, WatchJobStream, WatchJobsStream},
     workflow::WorkflowService,

@@ -1,4 +1,4 @@
-//! How many watches are open, in all and for each caller.
+//! How many streams of a kind are open, in all and for each caller.
 
 use std::{
     collections::HashMap,
@@ -8,15 +8,18 @@ use std::{
 use tonic::Status;
 
 use super::status;
-use crate::auth::Caller;
+use crate::{auth::Caller, config::Limits};
 
-/// Counts open watches against their limits. Clones count together.
+/// Counts open streams of a kind against their limits. Clones count together.
 #[derive(Clone)]
-pub struct WatchSlots {
+pub(super) struct Slots {
     open: Arc<Mutex<Open>>,
-    max: usize,
-    max_per_caller: usize,
+    max: Limit,
+    max_per_caller: Limit,
 }
+
+/// The name of a member of [`Limits`], and its value.
+type Limit = (&'static str, usize);
 
 #[derive(Default)]
 struct Open {
@@ -25,33 +28,44 @@ struct Open {
     by_caller: HashMap<(String, String), usize>,
 }
 
-/// One open watch. Dropping it gives the slot back.
-pub(super) struct WatchSlot {
-    slots: WatchSlots,
+/// One open stream. Dropping it gives the slot back.
+pub(super) struct Slot {
+    slots: Slots,
     caller: (String, String),
 }
 
-impl WatchSlots {
-    /// Slots for so many watches in all, and so many of one caller.
-    #[must_use]
-    pub fn new(max: usize, max_per_caller: usize) -> Self {
+impl Slots {
+    pub(super) fn watches(limits: &Limits) -> Self {
+        Self::new(("watches", limits.watches), ("watches_per_caller", limits.watches_per_caller))
+    }
+
+    pub(super) fn sync_streams(limits: &Limits) -> Self {
+        Self::new(
+            ("sync_streams", limits.sync_streams),
+            ("sync_streams_per_caller", limits.sync_streams_per_caller),
+        )
+    }
+
+    fn new(max: Limit, max_per_caller: Limit) -> Self {
         Self { open: Arc::default(), max, max_per_caller }
     }
 
-    pub(super) fn take(&self, caller: &Caller) -> Result<WatchSlot, Status> {
+    pub(super) fn take(&self, caller: &Caller) -> Result<Slot, Status> {
         let caller = (caller.org.clone(), caller.user.clone());
         let mut open = self.lock();
-        if open.total >= self.max {
-            return Err(status::limit_exceeded("watches", self.max as u64));
+        let (limit, max) = self.max;
+        if open.total >= max {
+            return Err(status::limit_exceeded(limit, max as u64));
         }
         let of_caller = open.by_caller.entry(caller.clone()).or_default();
-        if *of_caller >= self.max_per_caller {
-            return Err(status::limit_exceeded("watches_per_caller", self.max_per_caller as u64));
+        let (limit, max) = self.max_per_caller;
+        if *of_caller >= max {
+            return Err(status::limit_exceeded(limit, max as u64));
         }
         *of_caller += 1;
         open.total += 1;
         drop(open);
-        Ok(WatchSlot { slots: self.clone(), caller })
+        Ok(Slot { slots: self.clone(), caller })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -59,7 +73,7 @@ impl WatchSlots {
     }
 }
 
-impl Drop for WatchSlot {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.slots.lock();
         open.total -= 1;
@@ -85,8 +99,8 @@ mod tests {
             groups: Vec::new(),
             privileges: crate::auth::Privileges::All,
         };
-        let limit = |taken: Result<WatchSlot, Status>| taken.err().map(|status| status.message().to_owned());
-        let slots = WatchSlots::new(3, 2);
+        let limit = |taken: Result<Slot, Status>| taken.err().map(|status| status.message().to_owned());
+        let slots = Slots::new(("watches", 3), ("watches_per_caller", 2));
         let first = slots.take(&caller("a")).unwrap();
         let _second = slots.take(&caller("a")).unwrap();
         let refused = limit(slots.take(&caller("a"))).unwrap();

@@ -175,6 +175,14 @@ pub fn job_not_found(key: &'static str, id: &str) -> Status {
     )
 }
 
+/// A status as a message, with all its details: for a stream that tells it and goes on.
+#[must_use]
+pub fn as_message(status: &Status) -> pb::Status {
+    // The bytes of the details are the whole status, encoded; where there are none, it has only code and text.
+    let details = pb::Status::decode(status.details()).map(|whole| whole.details).unwrap_or_default();
+    pb::Status { code: status.code().into(), message: status.message().to_owned(), details }
+}
+
 /// What the engine refused or failed to do. `job_id` is what the request called the job.
 #[must_use]
 pub fn from_engine(job_id: &str, error: engine::Error) -> Status {
@@ -333,6 +341,7 @@ mod tests {
     };
 
     use expect_test::{Expect, expect};
+    use tonic_types::RpcStatusExt as _;
 
     use super::*;
 
@@ -484,6 +493,17 @@ mod tests {
         }
         let status = malformed(&"é".repeat(10_000));
         assert!(status.message().len() < 400 && status.details().len() < DETAILS_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_message_says_what_the_status_does() {
+        let message = as_message(&overloaded());
+        assert_eq!((message.code, message.message.as_str()), (8, "the server is overloaded"));
+        assert_eq!(message.get_details_error_info().unwrap().reason, "OVERLOADED");
+        assert!(message.get_details_retry_info().is_some());
+        // One of tonic's has no details.
+        let message = as_message(&Status::from_error(Box::new(io::Error::other("broken"))));
+        assert_eq!((message.code, message.message.as_str(), message.details.len()), (2, "broken", 0));
     }
 
     #[test]

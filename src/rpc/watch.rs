@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{parse::WatchWish, slots::WatchSlot, status, token};
+use super::{parse::WatchWish, slots::Slot, status, token};
 use crate::{
     engine::{
         Delivered, Delivery, Engine, LoggedEvent, Position, SnapshotPosition, Start, Target, Views, Watch,
@@ -46,7 +46,7 @@ pub type WatchJobsStream = Pin<Box<dyn Stream<Item = Result<WatchJobsResponse, S
 pub(super) async fn job_stream(
     engine: &Engine,
     wish: WatchWish,
-    slot: WatchSlot,
+    slot: Slot,
     drain: Drain,
 ) -> Result<WatchJobStream, Status> {
     let messages = Messages::open(engine, wish, slot, drain).await?;
@@ -56,7 +56,7 @@ pub(super) async fn job_stream(
 pub(super) async fn jobs_stream(
     engine: &Engine,
     wish: WatchWish,
-    slot: WatchSlot,
+    slot: Slot,
     drain: Drain,
 ) -> Result<WatchJobsStream, Status> {
     let messages = Messages::open(engine, wish, slot, drain).await?;
@@ -82,7 +82,7 @@ struct Messages {
     /// Where the log was when the job was seen at its end: a watch that ends with the job gets there first.
     end_position: Position,
     drain: Drain,
-    _slot: WatchSlot,
+    _slot: Slot,
 }
 
 /// When a watch of one job ends by itself.
@@ -106,7 +106,7 @@ enum End {
 
 impl Messages {
     /// Takes up the watch's place, so that nothing after the first message is missed.
-    async fn open(engine: &Engine, wish: WatchWish, slot: WatchSlot, drain: Drain) -> Result<Self, Status> {
+    async fn open(engine: &Engine, wish: WatchWish, slot: Slot, drain: Drain) -> Result<Self, Status> {
         let WatchWish { mut scope, token_scope, start, resume_token, heartbeat, job_id, end_on_terminal } =
             wish;
         if drain.is_cancelled() {

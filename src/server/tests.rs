@@ -292,6 +292,8 @@ async fn reflection_knows_the_services_and_the_details_of_errors() {
         "holdpoint.v1.ErrorReason",
         "google.rpc.ErrorInfo",
         "google.rpc.BadRequest",
+        // It comes with our own descriptors and with those of the details.
+        "google.rpc.Status",
         "grpc.health.v1.Health",
     ] {
         assert!(reflect!(v1, channel.clone(), symbol).unwrap(), "{symbol}");

@@ -232,7 +232,8 @@ impl Decoder for Raw {
     }
 }
 
-async fn call_raw(client: &Client, method: &'static str, body: Bytes) -> Result<Bytes, Status> {
+/// Calls a method with these bytes as its message.
+pub(super) async fn call_raw(client: &Client, method: &'static str, body: Bytes) -> Result<Bytes, Status> {
     let mut grpc = Grpc::new(client.transport.clone());
     grpc.ready().await.unwrap();
     let reply = grpc.unary(Request::new(body), PathAndQuery::from_static(method), Raw).await?;

@@ -12,4 +12,5 @@ mod layout;
 mod lifecycle;
 mod lists;
 mod requests;
+mod stream_sync;
 mod sync;

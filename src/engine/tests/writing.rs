@@ -20,8 +20,8 @@ use crate::{
 };
 
 use super::kit::{
-    Device, FIRST, ORG, Valve, ValvePosition, World, create, delete, events_now, listed, move_to, of_job,
-    origin, request, retitle, scope, soon, start, sync, watch_jobs,
+    Device, FIRST, ORG, Valve, ValvePosition, World, create, delete, engine, events_now, listed, move_to,
+    of_job, origin, request, retitle, scope, soon, start, sync, watch_jobs,
 };
 
 /// Lets everything that can go on do so.
@@ -261,6 +261,61 @@ async fn more_than_may_wait_is_turned_away() {
     store.turn(ValvePosition::Open);
     for one in asked {
         soon(one).await.unwrap().unwrap();
+    }
+}
+
+/// Whoever can wait leaves half of the places to those who cannot.
+#[tokio::test]
+async fn there_is_room_while_half_of_the_places_are_free() {
+    let store = Valve::new();
+    let options = Options { commands_waiting_max: 4, ..Options::default() };
+    let engine = start(&store, &World::at(1_000), options).await;
+    soon(engine.room()).await;
+    store.turn(ValvePosition::Shut);
+    let mut asked = vec![ask(&engine, origin(), create("first", "red"))];
+    store.reached().await;
+    let mut rooms = Vec::new();
+    for n in 0..4 {
+        let room = engine.room();
+        rooms.push(tokio::time::timeout(Duration::ZERO, room).await.is_ok());
+        asked.push(ask(&engine, origin(), create(&format!("job-{n}"), "red")));
+        idle().await;
+    }
+    assert_eq!(rooms, [true, true, true, false]);
+
+    let waits = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.room().await }
+    });
+    idle().await;
+    assert!(!waits.is_finished());
+    store.turn(ValvePosition::Open);
+    soon(waits).await.unwrap();
+    for one in asked {
+        soon(one).await.unwrap().unwrap();
+    }
+    // It is not waited for where nothing is taken any more, so that whoever submits hears why.
+    store.turn(ValvePosition::Shut);
+    let mut asked = vec![ask(&engine, origin(), create("last", "red"))];
+    store.reached().await;
+    asked.extend((0..4).map(|n| ask(&engine, origin(), create(&format!("late-{n}"), "red"))));
+    idle().await;
+    store.turn(ValvePosition::Broken);
+    soon(engine.room()).await;
+    assert!(matches!(engine.submit(origin(), create("a", "red")).err(), Some(Error::Failed(_))));
+}
+
+/// Nobody needs to wait for an answer before the next command, nor in the order of the commands.
+#[tokio::test]
+async fn commands_are_decided_in_the_order_in_which_they_were_submitted() {
+    let engine = engine(Options::default()).await;
+    soon(engine.execute(origin(), create("a", "red"))).await.unwrap();
+    let mut answers = Vec::new();
+    for revision in 2..22 {
+        answers.push((revision, engine.submit(origin(), retitle("a", &revision.to_string())).unwrap()));
+    }
+    for (revision, answer) in answers.into_iter().rev() {
+        assert_eq!(soon(answer).await.unwrap().job.unwrap().revision, revision);
     }
 }
 

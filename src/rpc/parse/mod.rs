@@ -18,7 +18,7 @@ pub(super) use self::{
     action::{assign_step, exclude_job, hold_query, perform_job_action, reopen_job},
     filter::filter,
     job::{create_job, details_views, named_job, update_job},
-    sync::sync,
+    sync::{sync, tagged_sync},
     watch::{WatchWish, watch_job, watch_jobs},
     workflow::publish_workflow,
 };
@@ -27,6 +27,8 @@ use crate::{config::Limits, proto::v1::Assignee};
 
 /// The longest id, in characters.
 const ID_CHARACTERS_MAX: usize = 64;
+/// The longest tag of a sync in a stream, in characters.
+pub(super) const TAG_CHARACTERS_MAX: usize = 64;
 /// The longest name of a person, in characters.
 const NAME_CHARACTERS_MAX: usize = 256;
 

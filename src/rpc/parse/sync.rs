@@ -2,7 +2,7 @@
 
 use tonic::Status;
 
-use super::Violations;
+use super::{TAG_CHARACTERS_MAX, Violations};
 use crate::{
     config::Limits,
     domain::{Sync, Told},
@@ -16,11 +16,29 @@ use crate::{
 /// # Errors
 /// INVALID_ARGUMENT with every bad field; RESOURCE_EXHAUSTED where there are too many reports.
 pub(in crate::rpc) fn sync(limits: &Limits, request: BasicSyncRequest) -> Result<Sync, Status> {
+    check(Violations::new(limits), request)
+}
+
+/// A sync of a stream, and what the device calls it.
+///
+/// # Errors
+/// Those of [`sync`].
+pub(in crate::rpc) fn tagged_sync(
+    limits: &Limits,
+    tag: &str,
+    request: BasicSyncRequest,
+) -> Result<Sync, Status> {
+    let mut violations = Violations::new(limits);
+    violations.characters("tag", tag, TAG_CHARACTERS_MAX);
+    check(violations, request)
+}
+
+fn check(mut violations: Violations<'_>, request: BasicSyncRequest) -> Result<Sync, Status> {
+    let limits = violations.limits;
     let reports = request.completed_steps.len() + request.cancelled_steps.len();
     if reports > limits.reports_per_sync {
         return Err(status::limit_exceeded("reports_per_sync", limits.reports_per_sync as u64));
     }
-    let mut violations = Violations::new(limits);
     let metadata = request.metadata.unwrap_or_default();
     let job_status = check_metadata(&mut violations, &metadata);
     violations.optional_id("team", request.team.as_deref());

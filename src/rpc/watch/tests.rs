@@ -12,7 +12,7 @@ use crate::{
     domain::{CreateJob, DeleteJob, JobField, UpdateJob},
     engine::{Command, Options, Origin, System},
     proto::v1::{Actor, Job, JobFilter, WatchJobRequest, WatchJobsRequest},
-    rpc::{parse, slots::WatchSlots},
+    rpc::{parse, slots::Slots},
     store::{self, Batch, JobKey, LogRecord, MemoryStore, Partition, Scan, Store, StoreId},
 };
 
@@ -21,14 +21,14 @@ const ORG: &str = "acme";
 /// Opens watches over an engine.
 struct Subject {
     engine: Engine,
-    slots: WatchSlots,
+    slots: Slots,
     drain: Drain,
 }
 
 impl Subject {
     async fn over(store: impl Store) -> Self {
         let engine = Engine::start(Arc::new(store), Arc::new(System), Options::default()).await.unwrap();
-        Self { engine, slots: WatchSlots::new(10, 10), drain: Drain::new() }
+        Self { engine, slots: Slots::watches(&Limits::default()), drain: Drain::new() }
     }
 
     async fn new() -> Self {

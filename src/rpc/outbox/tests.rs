@@ -31,7 +31,13 @@ struct Subject {
 
 fn caller() -> Caller {
     let user = || "tester".to_owned();
-    Caller { user: user(), name: user(), org: "acme".to_owned(), groups: Vec::new(), privileges: Privileges::All }
+    Caller {
+        user: user(),
+        name: user(),
+        org: "acme".to_owned(),
+        groups: Vec::new(),
+        privileges: crate::auth::Privileges::All,
+    }
 }
 
 /// A sync of a job of its own, tagged with the job's id.

@@ -219,10 +219,7 @@ fn action_word(action: JobActionType) -> &'static str {
 fn check(rows: impl Iterator<Item = (String, String)>, expected: Expect) {
     let mut grouped: Vec<(String, Vec<String>)> = Vec::new();
     for (situation, outcome) in rows {
-        match grouped.iter_mut().find(|(known, _)| *known == outcome) {
-            Some((_, situations)) => situations.push(situation),
-            None => grouped.push((outcome, vec![situation])),
-        }
+        insert(&mut grouped, outcome).push(situation);
     }
     let mut table = String::new();
     for (outcome, situations) in grouped {
@@ -234,822 +231,271 @@ fn check(rows: impl Iterator<Item = (String, String)>, expected: Expect) {
     expected.assert_eq(&table);
 }
 
-/// Every action on every kind of step in every status, each for those who are assigned, are not, and so on.
+/// Every action on a step in every status, of every kind, for those who are assigned, are not, and so on.
 #[test]
 fn every_action_meets_every_step() {
     let mut table = String::new();
     for action in ACTIONS {
         writeln!(table, "{}", action_word(action)).unwrap();
-        for kind in KINDS {
-            for status in STATUSES {
-                let mut outcomes: Vec<(String, Vec<String>)> = Vec::new();
-                for setting in SETTINGS {
-                    let outcome =
-                        Situation { action, kind, status, setting, ..Situation::default() }.outcome();
-                    let setting = format!("{setting:?}").to_lowercase();
-                    match outcomes.iter_mut().find(|(known, _)| *known == outcome) {
-                        Some((_, settings)) => settings.push(setting),
-                        None => outcomes.push((outcome, vec![setting])),
-                    }
-                }
-                let (kind, status) =
-                    (word(kind.as_str_name(), "STEP_KIND_"), word(status.as_str_name(), "STEP_STATUS_"));
-                for (outcome, settings) in outcomes {
-                    let settings = settings.join(",");
-                    writeln!(table, "  {kind:<10}{status:<17}{settings:<36}{outcome}").unwrap();
+        for status in STATUSES {
+            for (outcome, kinds_by_settings) in outcomes(action, status) {
+                for (settings, kinds) in kinds_by_settings {
+                    let status = word(status.as_str_name(), "STEP_STATUS_");
+                    let kinds = if kinds.len() == KINDS.len() { "any".to_owned() } else { kinds.join(",") };
+                    writeln!(table, "  {status:<17}{kinds:<20}{settings:<36}{outcome}").unwrap();
                 }
             }
         }
     }
     expect![[r#"
         RUN
-          MANUAL    PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    PENDING          closed                              =JOB_CLOSED
-          MANUAL    READY            plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          MANUAL    READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    READY            held                                =HELD
-          MANUAL    READY            closed                              =JOB_CLOSED
-          MANUAL    RUNNING          plain,mine,group                    =ALREADY_EXECUTING
-          MANUAL    RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    RUNNING          held                                =HELD
-          MANUAL    RUNNING          closed                              =JOB_CLOSED
-          MANUAL    WAITING_FOR_INFO plain,mine,group                    =WAITING_FOR_INFO
-          MANUAL    WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    WAITING_FOR_INFO held                                =HELD
-          MANUAL    WAITING_FOR_INFO closed                              =JOB_CLOSED
-          MANUAL    EXECUTED         plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          MANUAL    EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    EXECUTED         held                                =HELD
-          MANUAL    EXECUTED         closed                              =JOB_CLOSED
-          MANUAL    PAUSED           plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          MANUAL    PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    PAUSED           held                                =HELD
-          MANUAL    PAUSED           closed                              =JOB_CLOSED
-          MANUAL    CANCELLED        plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          MANUAL    CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    CANCELLED        held                                =HELD
-          MANUAL    CANCELLED        closed                              =JOB_CLOSED
-          MANUAL    FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    FINISHED         closed                              =JOB_CLOSED
-          MANUAL    SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    SKIPPED          closed                              =JOB_CLOSED
-          MANUAL    ERROR            plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          MANUAL    ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    ERROR            held                                =HELD
-          MANUAL    ERROR            closed                              =JOB_CLOSED
-          QUESTION  PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  PENDING          closed                              =JOB_CLOSED
-          QUESTION  READY            plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
-          QUESTION  READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  READY            held                                =HELD
-          QUESTION  READY            closed                              =JOB_CLOSED
-          QUESTION  RUNNING          plain,mine,group                    =ALREADY_EXECUTING
-          QUESTION  RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  RUNNING          held                                =HELD
-          QUESTION  RUNNING          closed                              =JOB_CLOSED
-          QUESTION  WAITING_FOR_INFO plain,mine,group                    =WAITING_FOR_INFO
-          QUESTION  WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  WAITING_FOR_INFO held                                =HELD
-          QUESTION  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          QUESTION  EXECUTED         plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
-          QUESTION  EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  EXECUTED         held                                =HELD
-          QUESTION  EXECUTED         closed                              =JOB_CLOSED
-          QUESTION  PAUSED           plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
-          QUESTION  PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  PAUSED           held                                =HELD
-          QUESTION  PAUSED           closed                              =JOB_CLOSED
-          QUESTION  CANCELLED        plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
-          QUESTION  CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  CANCELLED        held                                =HELD
-          QUESTION  CANCELLED        closed                              =JOB_CLOSED
-          QUESTION  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  FINISHED         closed                              =JOB_CLOSED
-          QUESTION  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  SKIPPED          closed                              =JOB_CLOSED
-          QUESTION  ERROR            plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
-          QUESTION  ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  ERROR            held                                =HELD
-          QUESTION  ERROR            closed                              =JOB_CLOSED
-          OPEN_APP  PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  PENDING          closed                              =JOB_CLOSED
-          OPEN_APP  READY            plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          OPEN_APP  READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  READY            held                                =HELD
-          OPEN_APP  READY            closed                              =JOB_CLOSED
-          OPEN_APP  RUNNING          plain,mine,group                    =ALREADY_EXECUTING
-          OPEN_APP  RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  RUNNING          held                                =HELD
-          OPEN_APP  RUNNING          closed                              =JOB_CLOSED
-          OPEN_APP  WAITING_FOR_INFO plain,mine,group                    =WAITING_FOR_INFO
-          OPEN_APP  WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  WAITING_FOR_INFO held                                =HELD
-          OPEN_APP  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          OPEN_APP  EXECUTED         plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          OPEN_APP  EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  EXECUTED         held                                =HELD
-          OPEN_APP  EXECUTED         closed                              =JOB_CLOSED
-          OPEN_APP  PAUSED           plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          OPEN_APP  PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  PAUSED           held                                =HELD
-          OPEN_APP  PAUSED           closed                              =JOB_CLOSED
-          OPEN_APP  CANCELLED        plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          OPEN_APP  CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  CANCELLED        held                                =HELD
-          OPEN_APP  CANCELLED        closed                              =JOB_CLOSED
-          OPEN_APP  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  FINISHED         closed                              =JOB_CLOSED
-          OPEN_APP  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  SKIPPED          closed                              =JOB_CLOSED
-          OPEN_APP  ERROR            plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
-          OPEN_APP  ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  ERROR            held                                =HELD
-          OPEN_APP  ERROR            closed                              =JOB_CLOSED
-          AUTOMATIC PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC PENDING          closed                              =JOB_CLOSED
-          AUTOMATIC READY            plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
-          AUTOMATIC READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC READY            held                                =HELD
-          AUTOMATIC READY            closed                              =JOB_CLOSED
-          AUTOMATIC RUNNING          plain,mine,group                    =ALREADY_EXECUTING
-          AUTOMATIC RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC RUNNING          held                                =HELD
-          AUTOMATIC RUNNING          closed                              =JOB_CLOSED
-          AUTOMATIC WAITING_FOR_INFO plain,mine,group                    =WAITING_FOR_INFO
-          AUTOMATIC WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC WAITING_FOR_INFO held                                =HELD
-          AUTOMATIC WAITING_FOR_INFO closed                              =JOB_CLOSED
-          AUTOMATIC EXECUTED         plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
-          AUTOMATIC EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC EXECUTED         held                                =HELD
-          AUTOMATIC EXECUTED         closed                              =JOB_CLOSED
-          AUTOMATIC PAUSED           plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
-          AUTOMATIC PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC PAUSED           held                                =HELD
-          AUTOMATIC PAUSED           closed                              =JOB_CLOSED
-          AUTOMATIC CANCELLED        plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
-          AUTOMATIC CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC CANCELLED        held                                =HELD
-          AUTOMATIC CANCELLED        closed                              =JOB_CLOSED
-          AUTOMATIC FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC FINISHED         closed                              =JOB_CLOSED
-          AUTOMATIC SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC SKIPPED          closed                              =JOB_CLOSED
-          AUTOMATIC ERROR            plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
-          AUTOMATIC ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC ERROR            held                                =HELD
-          AUTOMATIC ERROR            closed                              =JOB_CLOSED
+          PENDING          any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          PENDING          any                 closed                              =JOB_CLOSED
+          READY            MANUAL,OPEN_APP     plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
+          READY            any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          READY            any                 held                                =HELD
+          READY            any                 closed                              =JOB_CLOSED
+          READY            QUESTION            plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
+          READY            AUTOMATIC           plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
+          RUNNING          any                 plain,mine,group                    =ALREADY_EXECUTING
+          RUNNING          any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          RUNNING          any                 held                                =HELD
+          RUNNING          any                 closed                              =JOB_CLOSED
+          WAITING_FOR_INFO any                 plain,mine,group                    =WAITING_FOR_INFO
+          WAITING_FOR_INFO any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          WAITING_FOR_INFO any                 held                                =HELD
+          WAITING_FOR_INFO any                 closed                              =JOB_CLOSED
+          EXECUTED         MANUAL,OPEN_APP     plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
+          EXECUTED         any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          EXECUTED         any                 held                                =HELD
+          EXECUTED         any                 closed                              =JOB_CLOSED
+          EXECUTED         QUESTION            plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
+          EXECUTED         AUTOMATIC           plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
+          PAUSED           MANUAL,OPEN_APP     plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
+          PAUSED           any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          PAUSED           any                 held                                =HELD
+          PAUSED           any                 closed                              =JOB_CLOSED
+          PAUSED           QUESTION            plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
+          PAUSED           AUTOMATIC           plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
+          CANCELLED        MANUAL,OPEN_APP     plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
+          CANCELLED        any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          CANCELLED        any                 held                                =HELD
+          CANCELLED        any                 closed                              =JOB_CLOSED
+          CANCELLED        QUESTION            plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
+          CANCELLED        AUTOMATIC           plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
+          FINISHED         any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          FINISHED         any                 closed                              =JOB_CLOSED
+          SKIPPED          any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          SKIPPED          any                 closed                              =JOB_CLOSED
+          ERROR            MANUAL,OPEN_APP     plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED]
+          ERROR            any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          ERROR            any                 held                                =HELD
+          ERROR            any                 closed                              =JOB_CLOSED
+          ERROR            QUESTION            plain,mine,group                    SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
+          ERROR            AUTOMATIC           plain,mine,group                    SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
         FINISH
-          MANUAL    PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    PENDING          closed                              =JOB_CLOSED
-          MANUAL    READY            plain,mine,group                    =NO_STARTED_STEP
-          MANUAL    READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    READY            held                                =HELD
-          MANUAL    READY            closed                              =JOB_CLOSED
-          MANUAL    RUNNING          plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-          MANUAL    RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    RUNNING          held                                =HELD
-          MANUAL    RUNNING          closed                              =JOB_CLOSED
-          MANUAL    WAITING_FOR_INFO plain,mine,group                    =WAITING_FOR_INFO
-          MANUAL    WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    WAITING_FOR_INFO held                                =HELD
-          MANUAL    WAITING_FOR_INFO closed                              =JOB_CLOSED
-          MANUAL    EXECUTED         plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-          MANUAL    EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    EXECUTED         held                                =HELD
-          MANUAL    EXECUTED         closed                              =JOB_CLOSED
-          MANUAL    PAUSED           plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-          MANUAL    PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    PAUSED           held                                =HELD
-          MANUAL    PAUSED           closed                              =JOB_CLOSED
-          MANUAL    CANCELLED        plain,mine,group                    =NO_STARTED_STEP
-          MANUAL    CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    CANCELLED        held                                =HELD
-          MANUAL    CANCELLED        closed                              =JOB_CLOSED
-          MANUAL    FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    FINISHED         closed                              =JOB_CLOSED
-          MANUAL    SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    SKIPPED          closed                              =JOB_CLOSED
-          MANUAL    ERROR            plain,mine,group                    =NO_STARTED_STEP
-          MANUAL    ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    ERROR            held                                =HELD
-          MANUAL    ERROR            closed                              =JOB_CLOSED
-          QUESTION  PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  PENDING          closed                              =JOB_CLOSED
-          QUESTION  READY            plain,mine,group                    =NO_STARTED_STEP
-          QUESTION  READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  READY            held                                =HELD
-          QUESTION  READY            closed                              =JOB_CLOSED
-          QUESTION  RUNNING          plain,mine,group                    =WAITING_FOR_INFO
-          QUESTION  RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  RUNNING          held                                =HELD
-          QUESTION  RUNNING          closed                              =JOB_CLOSED
-          QUESTION  WAITING_FOR_INFO plain,mine,group                    =WAITING_FOR_INFO
-          QUESTION  WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  WAITING_FOR_INFO held                                =HELD
-          QUESTION  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          QUESTION  EXECUTED         plain,mine,group                    =WAITING_FOR_INFO
-          QUESTION  EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  EXECUTED         held                                =HELD
-          QUESTION  EXECUTED         closed                              =JOB_CLOSED
-          QUESTION  PAUSED           plain,mine,group                    =WAITING_FOR_INFO
-          QUESTION  PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  PAUSED           held                                =HELD
-          QUESTION  PAUSED           closed                              =JOB_CLOSED
-          QUESTION  CANCELLED        plain,mine,group                    =NO_STARTED_STEP
-          QUESTION  CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  CANCELLED        held                                =HELD
-          QUESTION  CANCELLED        closed                              =JOB_CLOSED
-          QUESTION  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  FINISHED         closed                              =JOB_CLOSED
-          QUESTION  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  SKIPPED          closed                              =JOB_CLOSED
-          QUESTION  ERROR            plain,mine,group                    =NO_STARTED_STEP
-          QUESTION  ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  ERROR            held                                =HELD
-          QUESTION  ERROR            closed                              =JOB_CLOSED
-          OPEN_APP  PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  PENDING          closed                              =JOB_CLOSED
-          OPEN_APP  READY            plain,mine,group                    =NO_STARTED_STEP
-          OPEN_APP  READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  READY            held                                =HELD
-          OPEN_APP  READY            closed                              =JOB_CLOSED
-          OPEN_APP  RUNNING          plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-          OPEN_APP  RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  RUNNING          held                                =HELD
-          OPEN_APP  RUNNING          closed                              =JOB_CLOSED
-          OPEN_APP  WAITING_FOR_INFO plain,mine,group                    =WAITING_FOR_INFO
-          OPEN_APP  WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  WAITING_FOR_INFO held                                =HELD
-          OPEN_APP  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          OPEN_APP  EXECUTED         plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-          OPEN_APP  EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  EXECUTED         held                                =HELD
-          OPEN_APP  EXECUTED         closed                              =JOB_CLOSED
-          OPEN_APP  PAUSED           plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-          OPEN_APP  PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  PAUSED           held                                =HELD
-          OPEN_APP  PAUSED           closed                              =JOB_CLOSED
-          OPEN_APP  CANCELLED        plain,mine,group                    =NO_STARTED_STEP
-          OPEN_APP  CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  CANCELLED        held                                =HELD
-          OPEN_APP  CANCELLED        closed                              =JOB_CLOSED
-          OPEN_APP  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  FINISHED         closed                              =JOB_CLOSED
-          OPEN_APP  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  SKIPPED          closed                              =JOB_CLOSED
-          OPEN_APP  ERROR            plain,mine,group                    =NO_STARTED_STEP
-          OPEN_APP  ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  ERROR            held                                =HELD
-          OPEN_APP  ERROR            closed                              =JOB_CLOSED
-          AUTOMATIC PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC PENDING          closed                              =JOB_CLOSED
-          AUTOMATIC READY            plain,mine,group                    =NO_STARTED_STEP
-          AUTOMATIC READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC READY            held                                =HELD
-          AUTOMATIC READY            closed                              =JOB_CLOSED
-          AUTOMATIC RUNNING          plain,mine,group                    =ALREADY_EXECUTING
-          AUTOMATIC RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC RUNNING          held                                =HELD
-          AUTOMATIC RUNNING          closed                              =JOB_CLOSED
-          AUTOMATIC WAITING_FOR_INFO plain,mine,group                    =WAITING_FOR_INFO
-          AUTOMATIC WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC WAITING_FOR_INFO held                                =HELD
-          AUTOMATIC WAITING_FOR_INFO closed                              =JOB_CLOSED
-          AUTOMATIC EXECUTED         plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-          AUTOMATIC EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC EXECUTED         held                                =HELD
-          AUTOMATIC EXECUTED         closed                              =JOB_CLOSED
-          AUTOMATIC PAUSED           plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-          AUTOMATIC PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC PAUSED           held                                =HELD
-          AUTOMATIC PAUSED           closed                              =JOB_CLOSED
-          AUTOMATIC CANCELLED        plain,mine,group                    =NO_STARTED_STEP
-          AUTOMATIC CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC CANCELLED        held                                =HELD
-          AUTOMATIC CANCELLED        closed                              =JOB_CLOSED
-          AUTOMATIC FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC FINISHED         closed                              =JOB_CLOSED
-          AUTOMATIC SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC SKIPPED          closed                              =JOB_CLOSED
-          AUTOMATIC ERROR            plain,mine,group                    =NO_STARTED_STEP
-          AUTOMATIC ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC ERROR            held                                =HELD
-          AUTOMATIC ERROR            closed                              =JOB_CLOSED
+          PENDING          any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          PENDING          any                 closed                              =JOB_CLOSED
+          READY            any                 plain,mine,group                    =NO_STARTED_STEP
+          READY            any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          READY            any                 held                                =HELD
+          READY            any                 closed                              =JOB_CLOSED
+          RUNNING          MANUAL,OPEN_APP     plain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
+          RUNNING          any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          RUNNING          any                 held                                =HELD
+          RUNNING          any                 closed                              =JOB_CLOSED
+          RUNNING          QUESTION            plain,mine,group                    =WAITING_FOR_INFO
+          RUNNING          AUTOMATIC           plain,mine,group                    =ALREADY_EXECUTING
+          WAITING_FOR_INFO any                 plain,mine,group                    =WAITING_FOR_INFO
+          WAITING_FOR_INFO any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          WAITING_FOR_INFO any                 held                                =HELD
+          WAITING_FOR_INFO any                 closed                              =JOB_CLOSED
+          EXECUTED         MANUAL,OPEN_APP,AUTOMATICplain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
+          EXECUTED         any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          EXECUTED         any                 held                                =HELD
+          EXECUTED         any                 closed                              =JOB_CLOSED
+          EXECUTED         QUESTION            plain,mine,group                    =WAITING_FOR_INFO
+          PAUSED           MANUAL,OPEN_APP,AUTOMATICplain,mine,group                    SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
+          PAUSED           any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          PAUSED           any                 held                                =HELD
+          PAUSED           any                 closed                              =JOB_CLOSED
+          PAUSED           QUESTION            plain,mine,group                    =WAITING_FOR_INFO
+          CANCELLED        any                 plain,mine,group                    =NO_STARTED_STEP
+          CANCELLED        any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          CANCELLED        any                 held                                =HELD
+          CANCELLED        any                 closed                              =JOB_CLOSED
+          FINISHED         any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          FINISHED         any                 closed                              =JOB_CLOSED
+          SKIPPED          any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          SKIPPED          any                 closed                              =JOB_CLOSED
+          ERROR            any                 plain,mine,group                    =NO_STARTED_STEP
+          ERROR            any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          ERROR            any                 held                                =HELD
+          ERROR            any                 closed                              =JOB_CLOSED
         STOP
-          MANUAL    PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    PENDING          closed                              =JOB_CLOSED
-          MANUAL    READY            plain,mine,group,forced,held        =NOT_RUNNING
-          MANUAL    READY            other                               =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    READY            closed                              =JOB_CLOSED
-          MANUAL    RUNNING          plain,mine,group,forced,held        SUCCESS -> PAUSED [STEP_PAUSED]
-          MANUAL    RUNNING          other                               =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    RUNNING          closed                              =JOB_CLOSED
-          MANUAL    WAITING_FOR_INFO plain,mine,group,forced,held        SUCCESS -> PAUSED [STEP_PAUSED]
-          MANUAL    WAITING_FOR_INFO other                               =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    WAITING_FOR_INFO closed                              =JOB_CLOSED
-          MANUAL    EXECUTED         plain,mine,group,forced,held        =NOT_RUNNING
-          MANUAL    EXECUTED         other                               =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    EXECUTED         closed                              =JOB_CLOSED
-          MANUAL    PAUSED           plain,mine,group,forced,held        =NOT_RUNNING
-          MANUAL    PAUSED           other                               =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    PAUSED           closed                              =JOB_CLOSED
-          MANUAL    CANCELLED        plain,mine,group,forced,held        =NOT_RUNNING
-          MANUAL    CANCELLED        other                               =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    CANCELLED        closed                              =JOB_CLOSED
-          MANUAL    FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    FINISHED         closed                              =JOB_CLOSED
-          MANUAL    SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    SKIPPED          closed                              =JOB_CLOSED
-          MANUAL    ERROR            plain,mine,group,forced,held        =NOT_RUNNING
-          MANUAL    ERROR            other                               =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    ERROR            closed                              =JOB_CLOSED
-          QUESTION  PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  PENDING          closed                              =JOB_CLOSED
-          QUESTION  READY            plain,mine,group,forced,held        =NOT_RUNNING
-          QUESTION  READY            other                               =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  READY            closed                              =JOB_CLOSED
-          QUESTION  RUNNING          plain,mine,group,forced,held        SUCCESS -> CANCELLED [STEP_CANCELLED]
-          QUESTION  RUNNING          other                               =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  RUNNING          closed                              =JOB_CLOSED
-          QUESTION  WAITING_FOR_INFO plain,mine,group,forced,held        SUCCESS -> CANCELLED [STEP_CANCELLED]
-          QUESTION  WAITING_FOR_INFO other                               =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          QUESTION  EXECUTED         plain,mine,group,forced,held        =NOT_RUNNING
-          QUESTION  EXECUTED         other                               =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  EXECUTED         closed                              =JOB_CLOSED
-          QUESTION  PAUSED           plain,mine,group,forced,held        =NOT_RUNNING
-          QUESTION  PAUSED           other                               =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  PAUSED           closed                              =JOB_CLOSED
-          QUESTION  CANCELLED        plain,mine,group,forced,held        =NOT_RUNNING
-          QUESTION  CANCELLED        other                               =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  CANCELLED        closed                              =JOB_CLOSED
-          QUESTION  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  FINISHED         closed                              =JOB_CLOSED
-          QUESTION  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  SKIPPED          closed                              =JOB_CLOSED
-          QUESTION  ERROR            plain,mine,group,forced,held        =NOT_RUNNING
-          QUESTION  ERROR            other                               =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  ERROR            closed                              =JOB_CLOSED
-          OPEN_APP  PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  PENDING          closed                              =JOB_CLOSED
-          OPEN_APP  READY            plain,mine,group,forced,held        =NOT_RUNNING
-          OPEN_APP  READY            other                               =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  READY            closed                              =JOB_CLOSED
-          OPEN_APP  RUNNING          plain,mine,group,forced,held        SUCCESS -> PAUSED [STEP_PAUSED]
-          OPEN_APP  RUNNING          other                               =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  RUNNING          closed                              =JOB_CLOSED
-          OPEN_APP  WAITING_FOR_INFO plain,mine,group,forced,held        SUCCESS -> PAUSED [STEP_PAUSED]
-          OPEN_APP  WAITING_FOR_INFO other                               =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          OPEN_APP  EXECUTED         plain,mine,group,forced,held        =NOT_RUNNING
-          OPEN_APP  EXECUTED         other                               =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  EXECUTED         closed                              =JOB_CLOSED
-          OPEN_APP  PAUSED           plain,mine,group,forced,held        =NOT_RUNNING
-          OPEN_APP  PAUSED           other                               =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  PAUSED           closed                              =JOB_CLOSED
-          OPEN_APP  CANCELLED        plain,mine,group,forced,held        =NOT_RUNNING
-          OPEN_APP  CANCELLED        other                               =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  CANCELLED        closed                              =JOB_CLOSED
-          OPEN_APP  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  FINISHED         closed                              =JOB_CLOSED
-          OPEN_APP  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  SKIPPED          closed                              =JOB_CLOSED
-          OPEN_APP  ERROR            plain,mine,group,forced,held        =NOT_RUNNING
-          OPEN_APP  ERROR            other                               =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  ERROR            closed                              =JOB_CLOSED
-          AUTOMATIC PENDING          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC PENDING          closed                              =JOB_CLOSED
-          AUTOMATIC READY            plain,mine,group,forced,held        =NOT_RUNNING
-          AUTOMATIC READY            other                               =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC READY            closed                              =JOB_CLOSED
-          AUTOMATIC RUNNING          plain,mine,group,forced,held        SUCCESS -> CANCELLED [TASK_COMPLETED STEP_CANCELLED]
-          AUTOMATIC RUNNING          other                               =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC RUNNING          closed                              =JOB_CLOSED
-          AUTOMATIC WAITING_FOR_INFO plain,mine,group,forced,held        SUCCESS -> CANCELLED [STEP_CANCELLED]
-          AUTOMATIC WAITING_FOR_INFO other                               =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC WAITING_FOR_INFO closed                              =JOB_CLOSED
-          AUTOMATIC EXECUTED         plain,mine,group,forced,held        =NOT_RUNNING
-          AUTOMATIC EXECUTED         other                               =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC EXECUTED         closed                              =JOB_CLOSED
-          AUTOMATIC PAUSED           plain,mine,group,forced,held        =NOT_RUNNING
-          AUTOMATIC PAUSED           other                               =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC PAUSED           closed                              =JOB_CLOSED
-          AUTOMATIC CANCELLED        plain,mine,group,forced,held        =NOT_RUNNING
-          AUTOMATIC CANCELLED        other                               =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC CANCELLED        closed                              =JOB_CLOSED
-          AUTOMATIC FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC FINISHED         closed                              =JOB_CLOSED
-          AUTOMATIC SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC SKIPPED          closed                              =JOB_CLOSED
-          AUTOMATIC ERROR            plain,mine,group,forced,held        =NOT_RUNNING
-          AUTOMATIC ERROR            other                               =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC ERROR            closed                              =JOB_CLOSED
+          PENDING          any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          PENDING          any                 closed                              =JOB_CLOSED
+          READY            any                 plain,mine,group,forced,held        =NOT_RUNNING
+          READY            any                 other                               =ASSIGNED_TO_DIFFERENT_USER
+          READY            any                 closed                              =JOB_CLOSED
+          RUNNING          MANUAL,OPEN_APP     plain,mine,group,forced,held        SUCCESS -> PAUSED [STEP_PAUSED]
+          RUNNING          any                 other                               =ASSIGNED_TO_DIFFERENT_USER
+          RUNNING          any                 closed                              =JOB_CLOSED
+          RUNNING          QUESTION            plain,mine,group,forced,held        SUCCESS -> CANCELLED [STEP_CANCELLED]
+          RUNNING          AUTOMATIC           plain,mine,group,forced,held        SUCCESS -> CANCELLED [TASK_COMPLETED STEP_CANCELLED]
+          WAITING_FOR_INFO MANUAL,OPEN_APP     plain,mine,group,forced,held        SUCCESS -> PAUSED [STEP_PAUSED]
+          WAITING_FOR_INFO any                 other                               =ASSIGNED_TO_DIFFERENT_USER
+          WAITING_FOR_INFO any                 closed                              =JOB_CLOSED
+          WAITING_FOR_INFO QUESTION,AUTOMATIC  plain,mine,group,forced,held        SUCCESS -> CANCELLED [STEP_CANCELLED]
+          EXECUTED         any                 plain,mine,group,forced,held        =NOT_RUNNING
+          EXECUTED         any                 other                               =ASSIGNED_TO_DIFFERENT_USER
+          EXECUTED         any                 closed                              =JOB_CLOSED
+          PAUSED           any                 plain,mine,group,forced,held        =NOT_RUNNING
+          PAUSED           any                 other                               =ASSIGNED_TO_DIFFERENT_USER
+          PAUSED           any                 closed                              =JOB_CLOSED
+          CANCELLED        any                 plain,mine,group,forced,held        =NOT_RUNNING
+          CANCELLED        any                 other                               =ASSIGNED_TO_DIFFERENT_USER
+          CANCELLED        any                 closed                              =JOB_CLOSED
+          FINISHED         any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          FINISHED         any                 closed                              =JOB_CLOSED
+          SKIPPED          any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          SKIPPED          any                 closed                              =JOB_CLOSED
+          ERROR            any                 plain,mine,group,forced,held        =NOT_RUNNING
+          ERROR            any                 other                               =ASSIGNED_TO_DIFFERENT_USER
+          ERROR            any                 closed                              =JOB_CLOSED
         SET_CURRENT_STEP
-          MANUAL    PENDING          plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          MANUAL    PENDING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    PENDING          closed                              =JOB_CLOSED
-          MANUAL    READY            plain,mine,group,held               =SUCCESS
-          MANUAL    READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    READY            closed                              =JOB_CLOSED
-          MANUAL    RUNNING          plain,mine,group,held               =ALREADY_EXECUTING
-          MANUAL    RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    RUNNING          closed                              =JOB_CLOSED
-          MANUAL    WAITING_FOR_INFO plain,mine,group,held               =ALREADY_EXECUTING
-          MANUAL    WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    WAITING_FOR_INFO closed                              =JOB_CLOSED
-          MANUAL    EXECUTED         plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          MANUAL    EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    EXECUTED         closed                              =JOB_CLOSED
-          MANUAL    PAUSED           plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          MANUAL    PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    PAUSED           closed                              =JOB_CLOSED
-          MANUAL    CANCELLED        plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          MANUAL    CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    CANCELLED        closed                              =JOB_CLOSED
-          MANUAL    FINISHED         plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          MANUAL    FINISHED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    FINISHED         closed                              =JOB_CLOSED
-          MANUAL    SKIPPED          plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          MANUAL    SKIPPED          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    SKIPPED          closed                              =JOB_CLOSED
-          MANUAL    ERROR            plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          MANUAL    ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          MANUAL    ERROR            closed                              =JOB_CLOSED
-          QUESTION  PENDING          plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          QUESTION  PENDING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  PENDING          closed                              =JOB_CLOSED
-          QUESTION  READY            plain,mine,group,held               =SUCCESS
-          QUESTION  READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  READY            closed                              =JOB_CLOSED
-          QUESTION  RUNNING          plain,mine,group,held               =ALREADY_EXECUTING
-          QUESTION  RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  RUNNING          closed                              =JOB_CLOSED
-          QUESTION  WAITING_FOR_INFO plain,mine,group,held               =ALREADY_EXECUTING
-          QUESTION  WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          QUESTION  EXECUTED         plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          QUESTION  EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  EXECUTED         closed                              =JOB_CLOSED
-          QUESTION  PAUSED           plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          QUESTION  PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  PAUSED           closed                              =JOB_CLOSED
-          QUESTION  CANCELLED        plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          QUESTION  CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  CANCELLED        closed                              =JOB_CLOSED
-          QUESTION  FINISHED         plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          QUESTION  FINISHED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  FINISHED         closed                              =JOB_CLOSED
-          QUESTION  SKIPPED          plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          QUESTION  SKIPPED          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  SKIPPED          closed                              =JOB_CLOSED
-          QUESTION  ERROR            plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          QUESTION  ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          QUESTION  ERROR            closed                              =JOB_CLOSED
-          OPEN_APP  PENDING          plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          OPEN_APP  PENDING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  PENDING          closed                              =JOB_CLOSED
-          OPEN_APP  READY            plain,mine,group,held               =SUCCESS
-          OPEN_APP  READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  READY            closed                              =JOB_CLOSED
-          OPEN_APP  RUNNING          plain,mine,group,held               =ALREADY_EXECUTING
-          OPEN_APP  RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  RUNNING          closed                              =JOB_CLOSED
-          OPEN_APP  WAITING_FOR_INFO plain,mine,group,held               =ALREADY_EXECUTING
-          OPEN_APP  WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          OPEN_APP  EXECUTED         plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          OPEN_APP  EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  EXECUTED         closed                              =JOB_CLOSED
-          OPEN_APP  PAUSED           plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          OPEN_APP  PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  PAUSED           closed                              =JOB_CLOSED
-          OPEN_APP  CANCELLED        plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          OPEN_APP  CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  CANCELLED        closed                              =JOB_CLOSED
-          OPEN_APP  FINISHED         plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          OPEN_APP  FINISHED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  FINISHED         closed                              =JOB_CLOSED
-          OPEN_APP  SKIPPED          plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          OPEN_APP  SKIPPED          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  SKIPPED          closed                              =JOB_CLOSED
-          OPEN_APP  ERROR            plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          OPEN_APP  ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          OPEN_APP  ERROR            closed                              =JOB_CLOSED
-          AUTOMATIC PENDING          plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          AUTOMATIC PENDING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC PENDING          closed                              =JOB_CLOSED
-          AUTOMATIC READY            plain,mine,group,held               =SUCCESS
-          AUTOMATIC READY            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC READY            closed                              =JOB_CLOSED
-          AUTOMATIC RUNNING          plain,mine,group,held               =ALREADY_EXECUTING
-          AUTOMATIC RUNNING          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC RUNNING          closed                              =JOB_CLOSED
-          AUTOMATIC WAITING_FOR_INFO plain,mine,group,held               =ALREADY_EXECUTING
-          AUTOMATIC WAITING_FOR_INFO other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC WAITING_FOR_INFO closed                              =JOB_CLOSED
-          AUTOMATIC EXECUTED         plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          AUTOMATIC EXECUTED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC EXECUTED         closed                              =JOB_CLOSED
-          AUTOMATIC PAUSED           plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          AUTOMATIC PAUSED           other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC PAUSED           closed                              =JOB_CLOSED
-          AUTOMATIC CANCELLED        plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          AUTOMATIC CANCELLED        other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC CANCELLED        closed                              =JOB_CLOSED
-          AUTOMATIC FINISHED         plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          AUTOMATIC FINISHED         other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC FINISHED         closed                              =JOB_CLOSED
-          AUTOMATIC SKIPPED          plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          AUTOMATIC SKIPPED          other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC SKIPPED          closed                              =JOB_CLOSED
-          AUTOMATIC ERROR            plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
-          AUTOMATIC ERROR            other,forced                        =ASSIGNED_TO_DIFFERENT_USER
-          AUTOMATIC ERROR            closed                              =JOB_CLOSED
+          PENDING          any                 plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
+          PENDING          any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          PENDING          any                 closed                              =JOB_CLOSED
+          READY            any                 plain,mine,group,held               =SUCCESS
+          READY            any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          READY            any                 closed                              =JOB_CLOSED
+          RUNNING          any                 plain,mine,group,held               =ALREADY_EXECUTING
+          RUNNING          any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          RUNNING          any                 closed                              =JOB_CLOSED
+          WAITING_FOR_INFO any                 plain,mine,group,held               =ALREADY_EXECUTING
+          WAITING_FOR_INFO any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          WAITING_FOR_INFO any                 closed                              =JOB_CLOSED
+          EXECUTED         any                 plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
+          EXECUTED         any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          EXECUTED         any                 closed                              =JOB_CLOSED
+          PAUSED           any                 plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
+          PAUSED           any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          PAUSED           any                 closed                              =JOB_CLOSED
+          CANCELLED        any                 plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
+          CANCELLED        any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          CANCELLED        any                 closed                              =JOB_CLOSED
+          FINISHED         any                 plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
+          FINISHED         any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          FINISHED         any                 closed                              =JOB_CLOSED
+          SKIPPED          any                 plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
+          SKIPPED          any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          SKIPPED          any                 closed                              =JOB_CLOSED
+          ERROR            any                 plain,mine,group,held               SUCCESS -> READY [STEP_ACTIVATED]
+          ERROR            any                 other,forced                        =ASSIGNED_TO_DIFFERENT_USER
+          ERROR            any                 closed                              =JOB_CLOSED
         HOLD
-          MANUAL    PENDING          plain,mine,group,other,forced,held  SUCCESS -> PENDING [HOLD_PLACED]
-          MANUAL    PENDING          closed                              =JOB_CLOSED
-          MANUAL    READY            plain,mine,group,other,forced,held  SUCCESS -> READY [HOLD_PLACED]
-          MANUAL    READY            closed                              =JOB_CLOSED
-          MANUAL    RUNNING          plain,mine,group,other,forced,held  =ALREADY_EXECUTING
-          MANUAL    RUNNING          closed                              =JOB_CLOSED
-          MANUAL    WAITING_FOR_INFO plain,mine,group,other,forced,held  =ALREADY_EXECUTING
-          MANUAL    WAITING_FOR_INFO closed                              =JOB_CLOSED
-          MANUAL    EXECUTED         plain,mine,group,other,forced,held  SUCCESS -> EXECUTED [HOLD_PLACED]
-          MANUAL    EXECUTED         closed                              =JOB_CLOSED
-          MANUAL    PAUSED           plain,mine,group,other,forced,held  SUCCESS -> PAUSED [HOLD_PLACED]
-          MANUAL    PAUSED           closed                              =JOB_CLOSED
-          MANUAL    CANCELLED        plain,mine,group,other,forced,held  SUCCESS -> CANCELLED [HOLD_PLACED]
-          MANUAL    CANCELLED        closed                              =JOB_CLOSED
-          MANUAL    FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    FINISHED         closed                              =JOB_CLOSED
-          MANUAL    SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          MANUAL    SKIPPED          closed                              =JOB_CLOSED
-          MANUAL    ERROR            plain,mine,group,other,forced,held  SUCCESS -> ERROR [HOLD_PLACED]
-          MANUAL    ERROR            closed                              =JOB_CLOSED
-          QUESTION  PENDING          plain,mine,group,other,forced,held  SUCCESS -> PENDING [HOLD_PLACED]
-          QUESTION  PENDING          closed                              =JOB_CLOSED
-          QUESTION  READY            plain,mine,group,other,forced,held  SUCCESS -> READY [HOLD_PLACED]
-          QUESTION  READY            closed                              =JOB_CLOSED
-          QUESTION  RUNNING          plain,mine,group,other,forced,held  =ALREADY_EXECUTING
-          QUESTION  RUNNING          closed                              =JOB_CLOSED
-          QUESTION  WAITING_FOR_INFO plain,mine,group,other,forced,held  =ALREADY_EXECUTING
-          QUESTION  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          QUESTION  EXECUTED         plain,mine,group,other,forced,held  SUCCESS -> EXECUTED [HOLD_PLACED]
-          QUESTION  EXECUTED         closed                              =JOB_CLOSED
-          QUESTION  PAUSED           plain,mine,group,other,forced,held  SUCCESS -> PAUSED [HOLD_PLACED]
-          QUESTION  PAUSED           closed                              =JOB_CLOSED
-          QUESTION  CANCELLED        plain,mine,group,other,forced,held  SUCCESS -> CANCELLED [HOLD_PLACED]
-          QUESTION  CANCELLED        closed                              =JOB_CLOSED
-          QUESTION  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  FINISHED         closed                              =JOB_CLOSED
-          QUESTION  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          QUESTION  SKIPPED          closed                              =JOB_CLOSED
-          QUESTION  ERROR            plain,mine,group,other,forced,held  SUCCESS -> ERROR [HOLD_PLACED]
-          QUESTION  ERROR            closed                              =JOB_CLOSED
-          OPEN_APP  PENDING          plain,mine,group,other,forced,held  SUCCESS -> PENDING [HOLD_PLACED]
-          OPEN_APP  PENDING          closed                              =JOB_CLOSED
-          OPEN_APP  READY            plain,mine,group,other,forced,held  SUCCESS -> READY [HOLD_PLACED]
-          OPEN_APP  READY            closed                              =JOB_CLOSED
-          OPEN_APP  RUNNING          plain,mine,group,other,forced,held  =ALREADY_EXECUTING
-          OPEN_APP  RUNNING          closed                              =JOB_CLOSED
-          OPEN_APP  WAITING_FOR_INFO plain,mine,group,other,forced,held  =ALREADY_EXECUTING
-          OPEN_APP  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          OPEN_APP  EXECUTED         plain,mine,group,other,forced,held  SUCCESS -> EXECUTED [HOLD_PLACED]
-          OPEN_APP  EXECUTED         closed                              =JOB_CLOSED
-          OPEN_APP  PAUSED           plain,mine,group,other,forced,held  SUCCESS -> PAUSED [HOLD_PLACED]
-          OPEN_APP  PAUSED           closed                              =JOB_CLOSED
-          OPEN_APP  CANCELLED        plain,mine,group,other,forced,held  SUCCESS -> CANCELLED [HOLD_PLACED]
-          OPEN_APP  CANCELLED        closed                              =JOB_CLOSED
-          OPEN_APP  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  FINISHED         closed                              =JOB_CLOSED
-          OPEN_APP  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          OPEN_APP  SKIPPED          closed                              =JOB_CLOSED
-          OPEN_APP  ERROR            plain,mine,group,other,forced,held  SUCCESS -> ERROR [HOLD_PLACED]
-          OPEN_APP  ERROR            closed                              =JOB_CLOSED
-          AUTOMATIC PENDING          plain,mine,group,other,forced,held  SUCCESS -> PENDING [HOLD_PLACED]
-          AUTOMATIC PENDING          closed                              =JOB_CLOSED
-          AUTOMATIC READY            plain,mine,group,other,forced,held  SUCCESS -> READY [HOLD_PLACED]
-          AUTOMATIC READY            closed                              =JOB_CLOSED
-          AUTOMATIC RUNNING          plain,mine,group,other,forced,held  =ALREADY_EXECUTING
-          AUTOMATIC RUNNING          closed                              =JOB_CLOSED
-          AUTOMATIC WAITING_FOR_INFO plain,mine,group,other,forced,held  =ALREADY_EXECUTING
-          AUTOMATIC WAITING_FOR_INFO closed                              =JOB_CLOSED
-          AUTOMATIC EXECUTED         plain,mine,group,other,forced,held  SUCCESS -> EXECUTED [HOLD_PLACED]
-          AUTOMATIC EXECUTED         closed                              =JOB_CLOSED
-          AUTOMATIC PAUSED           plain,mine,group,other,forced,held  SUCCESS -> PAUSED [HOLD_PLACED]
-          AUTOMATIC PAUSED           closed                              =JOB_CLOSED
-          AUTOMATIC CANCELLED        plain,mine,group,other,forced,held  SUCCESS -> CANCELLED [HOLD_PLACED]
-          AUTOMATIC CANCELLED        closed                              =JOB_CLOSED
-          AUTOMATIC FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC FINISHED         closed                              =JOB_CLOSED
-          AUTOMATIC SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
-          AUTOMATIC SKIPPED          closed                              =JOB_CLOSED
-          AUTOMATIC ERROR            plain,mine,group,other,forced,held  SUCCESS -> ERROR [HOLD_PLACED]
-          AUTOMATIC ERROR            closed                              =JOB_CLOSED
+          PENDING          any                 plain,mine,group,other,forced,held  SUCCESS -> PENDING [HOLD_PLACED]
+          PENDING          any                 closed                              =JOB_CLOSED
+          READY            any                 plain,mine,group,other,forced,held  SUCCESS -> READY [HOLD_PLACED]
+          READY            any                 closed                              =JOB_CLOSED
+          RUNNING          any                 plain,mine,group,other,forced,held  =ALREADY_EXECUTING
+          RUNNING          any                 closed                              =JOB_CLOSED
+          WAITING_FOR_INFO any                 plain,mine,group,other,forced,held  =ALREADY_EXECUTING
+          WAITING_FOR_INFO any                 closed                              =JOB_CLOSED
+          EXECUTED         any                 plain,mine,group,other,forced,held  SUCCESS -> EXECUTED [HOLD_PLACED]
+          EXECUTED         any                 closed                              =JOB_CLOSED
+          PAUSED           any                 plain,mine,group,other,forced,held  SUCCESS -> PAUSED [HOLD_PLACED]
+          PAUSED           any                 closed                              =JOB_CLOSED
+          CANCELLED        any                 plain,mine,group,other,forced,held  SUCCESS -> CANCELLED [HOLD_PLACED]
+          CANCELLED        any                 closed                              =JOB_CLOSED
+          FINISHED         any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          FINISHED         any                 closed                              =JOB_CLOSED
+          SKIPPED          any                 plain,mine,group,other,forced,held  =STEP_NOT_CURRENT
+          SKIPPED          any                 closed                              =JOB_CLOSED
+          ERROR            any                 plain,mine,group,other,forced,held  SUCCESS -> ERROR [HOLD_PLACED]
+          ERROR            any                 closed                              =JOB_CLOSED
         RELEASE_HOLD
-          MANUAL    PENDING          plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    PENDING          held                                SUCCESS -> PENDING [HOLD_RELEASED]
-          MANUAL    PENDING          closed                              =JOB_CLOSED
-          MANUAL    READY            plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    READY            held                                SUCCESS -> READY [HOLD_RELEASED]
-          MANUAL    READY            closed                              =JOB_CLOSED
-          MANUAL    RUNNING          plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    RUNNING          held                                SUCCESS -> RUNNING [HOLD_RELEASED]
-          MANUAL    RUNNING          closed                              =JOB_CLOSED
-          MANUAL    WAITING_FOR_INFO plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    WAITING_FOR_INFO held                                SUCCESS -> WAITING_FOR_INFO [HOLD_RELEASED]
-          MANUAL    WAITING_FOR_INFO closed                              =JOB_CLOSED
-          MANUAL    EXECUTED         plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    EXECUTED         held                                SUCCESS -> EXECUTED [HOLD_RELEASED]
-          MANUAL    EXECUTED         closed                              =JOB_CLOSED
-          MANUAL    PAUSED           plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    PAUSED           held                                SUCCESS -> PAUSED [HOLD_RELEASED]
-          MANUAL    PAUSED           closed                              =JOB_CLOSED
-          MANUAL    CANCELLED        plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    CANCELLED        held                                SUCCESS -> CANCELLED [HOLD_RELEASED]
-          MANUAL    CANCELLED        closed                              =JOB_CLOSED
-          MANUAL    FINISHED         plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    FINISHED         held                                SUCCESS -> FINISHED [HOLD_RELEASED]
-          MANUAL    FINISHED         closed                              =JOB_CLOSED
-          MANUAL    SKIPPED          plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    SKIPPED          held                                SUCCESS -> SKIPPED [HOLD_RELEASED]
-          MANUAL    SKIPPED          closed                              =JOB_CLOSED
-          MANUAL    ERROR            plain,mine,group,other,forced       =NOT_HELD
-          MANUAL    ERROR            held                                SUCCESS -> ERROR [HOLD_RELEASED]
-          MANUAL    ERROR            closed                              =JOB_CLOSED
-          QUESTION  PENDING          plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  PENDING          held                                SUCCESS -> PENDING [HOLD_RELEASED]
-          QUESTION  PENDING          closed                              =JOB_CLOSED
-          QUESTION  READY            plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  READY            held                                SUCCESS -> READY [HOLD_RELEASED]
-          QUESTION  READY            closed                              =JOB_CLOSED
-          QUESTION  RUNNING          plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  RUNNING          held                                SUCCESS -> RUNNING [HOLD_RELEASED]
-          QUESTION  RUNNING          closed                              =JOB_CLOSED
-          QUESTION  WAITING_FOR_INFO plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  WAITING_FOR_INFO held                                SUCCESS -> WAITING_FOR_INFO [HOLD_RELEASED]
-          QUESTION  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          QUESTION  EXECUTED         plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  EXECUTED         held                                SUCCESS -> EXECUTED [HOLD_RELEASED]
-          QUESTION  EXECUTED         closed                              =JOB_CLOSED
-          QUESTION  PAUSED           plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  PAUSED           held                                SUCCESS -> PAUSED [HOLD_RELEASED]
-          QUESTION  PAUSED           closed                              =JOB_CLOSED
-          QUESTION  CANCELLED        plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  CANCELLED        held                                SUCCESS -> CANCELLED [HOLD_RELEASED]
-          QUESTION  CANCELLED        closed                              =JOB_CLOSED
-          QUESTION  FINISHED         plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  FINISHED         held                                SUCCESS -> FINISHED [HOLD_RELEASED]
-          QUESTION  FINISHED         closed                              =JOB_CLOSED
-          QUESTION  SKIPPED          plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  SKIPPED          held                                SUCCESS -> SKIPPED [HOLD_RELEASED]
-          QUESTION  SKIPPED          closed                              =JOB_CLOSED
-          QUESTION  ERROR            plain,mine,group,other,forced       =NOT_HELD
-          QUESTION  ERROR            held                                SUCCESS -> ERROR [HOLD_RELEASED]
-          QUESTION  ERROR            closed                              =JOB_CLOSED
-          OPEN_APP  PENDING          plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  PENDING          held                                SUCCESS -> PENDING [HOLD_RELEASED]
-          OPEN_APP  PENDING          closed                              =JOB_CLOSED
-          OPEN_APP  READY            plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  READY            held                                SUCCESS -> READY [HOLD_RELEASED]
-          OPEN_APP  READY            closed                              =JOB_CLOSED
-          OPEN_APP  RUNNING          plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  RUNNING          held                                SUCCESS -> RUNNING [HOLD_RELEASED]
-          OPEN_APP  RUNNING          closed                              =JOB_CLOSED
-          OPEN_APP  WAITING_FOR_INFO plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  WAITING_FOR_INFO held                                SUCCESS -> WAITING_FOR_INFO [HOLD_RELEASED]
-          OPEN_APP  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          OPEN_APP  EXECUTED         plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  EXECUTED         held                                SUCCESS -> EXECUTED [HOLD_RELEASED]
-          OPEN_APP  EXECUTED         closed                              =JOB_CLOSED
-          OPEN_APP  PAUSED           plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  PAUSED           held                                SUCCESS -> PAUSED [HOLD_RELEASED]
-          OPEN_APP  PAUSED           closed                              =JOB_CLOSED
-          OPEN_APP  CANCELLED        plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  CANCELLED        held                                SUCCESS -> CANCELLED [HOLD_RELEASED]
-          OPEN_APP  CANCELLED        closed                              =JOB_CLOSED
-          OPEN_APP  FINISHED         plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  FINISHED         held                                SUCCESS -> FINISHED [HOLD_RELEASED]
-          OPEN_APP  FINISHED         closed                              =JOB_CLOSED
-          OPEN_APP  SKIPPED          plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  SKIPPED          held                                SUCCESS -> SKIPPED [HOLD_RELEASED]
-          OPEN_APP  SKIPPED          closed                              =JOB_CLOSED
-          OPEN_APP  ERROR            plain,mine,group,other,forced       =NOT_HELD
-          OPEN_APP  ERROR            held                                SUCCESS -> ERROR [HOLD_RELEASED]
-          OPEN_APP  ERROR            closed                              =JOB_CLOSED
-          AUTOMATIC PENDING          plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC PENDING          held                                SUCCESS -> PENDING [HOLD_RELEASED]
-          AUTOMATIC PENDING          closed                              =JOB_CLOSED
-          AUTOMATIC READY            plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC READY            held                                SUCCESS -> READY [HOLD_RELEASED]
-          AUTOMATIC READY            closed                              =JOB_CLOSED
-          AUTOMATIC RUNNING          plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC RUNNING          held                                SUCCESS -> RUNNING [HOLD_RELEASED]
-          AUTOMATIC RUNNING          closed                              =JOB_CLOSED
-          AUTOMATIC WAITING_FOR_INFO plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC WAITING_FOR_INFO held                                SUCCESS -> WAITING_FOR_INFO [HOLD_RELEASED]
-          AUTOMATIC WAITING_FOR_INFO closed                              =JOB_CLOSED
-          AUTOMATIC EXECUTED         plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC EXECUTED         held                                SUCCESS -> EXECUTED [HOLD_RELEASED]
-          AUTOMATIC EXECUTED         closed                              =JOB_CLOSED
-          AUTOMATIC PAUSED           plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC PAUSED           held                                SUCCESS -> PAUSED [HOLD_RELEASED]
-          AUTOMATIC PAUSED           closed                              =JOB_CLOSED
-          AUTOMATIC CANCELLED        plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC CANCELLED        held                                SUCCESS -> CANCELLED [HOLD_RELEASED]
-          AUTOMATIC CANCELLED        closed                              =JOB_CLOSED
-          AUTOMATIC FINISHED         plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC FINISHED         held                                SUCCESS -> FINISHED [HOLD_RELEASED]
-          AUTOMATIC FINISHED         closed                              =JOB_CLOSED
-          AUTOMATIC SKIPPED          plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC SKIPPED          held                                SUCCESS -> SKIPPED [HOLD_RELEASED]
-          AUTOMATIC SKIPPED          closed                              =JOB_CLOSED
-          AUTOMATIC ERROR            plain,mine,group,other,forced       =NOT_HELD
-          AUTOMATIC ERROR            held                                SUCCESS -> ERROR [HOLD_RELEASED]
-          AUTOMATIC ERROR            closed                              =JOB_CLOSED
+          PENDING          any                 plain,mine,group,other,forced       =NOT_HELD
+          PENDING          any                 held                                SUCCESS -> PENDING [HOLD_RELEASED]
+          PENDING          any                 closed                              =JOB_CLOSED
+          READY            any                 plain,mine,group,other,forced       =NOT_HELD
+          READY            any                 held                                SUCCESS -> READY [HOLD_RELEASED]
+          READY            any                 closed                              =JOB_CLOSED
+          RUNNING          any                 plain,mine,group,other,forced       =NOT_HELD
+          RUNNING          any                 held                                SUCCESS -> RUNNING [HOLD_RELEASED]
+          RUNNING          any                 closed                              =JOB_CLOSED
+          WAITING_FOR_INFO any                 plain,mine,group,other,forced       =NOT_HELD
+          WAITING_FOR_INFO any                 held                                SUCCESS -> WAITING_FOR_INFO [HOLD_RELEASED]
+          WAITING_FOR_INFO any                 closed                              =JOB_CLOSED
+          EXECUTED         any                 plain,mine,group,other,forced       =NOT_HELD
+          EXECUTED         any                 held                                SUCCESS -> EXECUTED [HOLD_RELEASED]
+          EXECUTED         any                 closed                              =JOB_CLOSED
+          PAUSED           any                 plain,mine,group,other,forced       =NOT_HELD
+          PAUSED           any                 held                                SUCCESS -> PAUSED [HOLD_RELEASED]
+          PAUSED           any                 closed                              =JOB_CLOSED
+          CANCELLED        any                 plain,mine,group,other,forced       =NOT_HELD
+          CANCELLED        any                 held                                SUCCESS -> CANCELLED [HOLD_RELEASED]
+          CANCELLED        any                 closed                              =JOB_CLOSED
+          FINISHED         any                 plain,mine,group,other,forced       =NOT_HELD
+          FINISHED         any                 held                                SUCCESS -> FINISHED [HOLD_RELEASED]
+          FINISHED         any                 closed                              =JOB_CLOSED
+          SKIPPED          any                 plain,mine,group,other,forced       =NOT_HELD
+          SKIPPED          any                 held                                SUCCESS -> SKIPPED [HOLD_RELEASED]
+          SKIPPED          any                 closed                              =JOB_CLOSED
+          ERROR            any                 plain,mine,group,other,forced       =NOT_HELD
+          ERROR            any                 held                                SUCCESS -> ERROR [HOLD_RELEASED]
+          ERROR            any                 closed                              =JOB_CLOSED
         REFRESH_STATUS
-          MANUAL    PENDING          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    PENDING          closed                              =JOB_CLOSED
-          MANUAL    READY            plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    READY            closed                              =JOB_CLOSED
-          MANUAL    RUNNING          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    RUNNING          closed                              =JOB_CLOSED
-          MANUAL    WAITING_FOR_INFO plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    WAITING_FOR_INFO closed                              =JOB_CLOSED
-          MANUAL    EXECUTED         plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    EXECUTED         closed                              =JOB_CLOSED
-          MANUAL    PAUSED           plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    PAUSED           closed                              =JOB_CLOSED
-          MANUAL    CANCELLED        plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    CANCELLED        closed                              =JOB_CLOSED
-          MANUAL    FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    FINISHED         closed                              =JOB_CLOSED
-          MANUAL    SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    SKIPPED          closed                              =JOB_CLOSED
-          MANUAL    ERROR            plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          MANUAL    ERROR            closed                              =JOB_CLOSED
-          QUESTION  PENDING          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  PENDING          closed                              =JOB_CLOSED
-          QUESTION  READY            plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  READY            closed                              =JOB_CLOSED
-          QUESTION  RUNNING          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  RUNNING          closed                              =JOB_CLOSED
-          QUESTION  WAITING_FOR_INFO plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          QUESTION  EXECUTED         plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  EXECUTED         closed                              =JOB_CLOSED
-          QUESTION  PAUSED           plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  PAUSED           closed                              =JOB_CLOSED
-          QUESTION  CANCELLED        plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  CANCELLED        closed                              =JOB_CLOSED
-          QUESTION  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  FINISHED         closed                              =JOB_CLOSED
-          QUESTION  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  SKIPPED          closed                              =JOB_CLOSED
-          QUESTION  ERROR            plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          QUESTION  ERROR            closed                              =JOB_CLOSED
-          OPEN_APP  PENDING          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  PENDING          closed                              =JOB_CLOSED
-          OPEN_APP  READY            plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  READY            closed                              =JOB_CLOSED
-          OPEN_APP  RUNNING          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  RUNNING          closed                              =JOB_CLOSED
-          OPEN_APP  WAITING_FOR_INFO plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  WAITING_FOR_INFO closed                              =JOB_CLOSED
-          OPEN_APP  EXECUTED         plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  EXECUTED         closed                              =JOB_CLOSED
-          OPEN_APP  PAUSED           plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  PAUSED           closed                              =JOB_CLOSED
-          OPEN_APP  CANCELLED        plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  CANCELLED        closed                              =JOB_CLOSED
-          OPEN_APP  FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  FINISHED         closed                              =JOB_CLOSED
-          OPEN_APP  SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  SKIPPED          closed                              =JOB_CLOSED
-          OPEN_APP  ERROR            plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          OPEN_APP  ERROR            closed                              =JOB_CLOSED
-          AUTOMATIC PENDING          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC PENDING          closed                              =JOB_CLOSED
-          AUTOMATIC READY            plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC READY            closed                              =JOB_CLOSED
-          AUTOMATIC RUNNING          plain,mine,group,other,forced,held  =SUCCESS
-          AUTOMATIC RUNNING          closed                              =JOB_CLOSED
-          AUTOMATIC WAITING_FOR_INFO plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC WAITING_FOR_INFO closed                              =JOB_CLOSED
-          AUTOMATIC EXECUTED         plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC EXECUTED         closed                              =JOB_CLOSED
-          AUTOMATIC PAUSED           plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC PAUSED           closed                              =JOB_CLOSED
-          AUTOMATIC CANCELLED        plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC CANCELLED        closed                              =JOB_CLOSED
-          AUTOMATIC FINISHED         plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC FINISHED         closed                              =JOB_CLOSED
-          AUTOMATIC SKIPPED          plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC SKIPPED          closed                              =JOB_CLOSED
-          AUTOMATIC ERROR            plain,mine,group,other,forced,held  =STEP_NOT_AUTO
-          AUTOMATIC ERROR            closed                              =JOB_CLOSED
+          PENDING          any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          PENDING          any                 closed                              =JOB_CLOSED
+          READY            any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          READY            any                 closed                              =JOB_CLOSED
+          RUNNING          MANUAL,QUESTION,OPEN_APPplain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          RUNNING          any                 closed                              =JOB_CLOSED
+          RUNNING          AUTOMATIC           plain,mine,group,other,forced,held  =SUCCESS
+          WAITING_FOR_INFO any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          WAITING_FOR_INFO any                 closed                              =JOB_CLOSED
+          EXECUTED         any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          EXECUTED         any                 closed                              =JOB_CLOSED
+          PAUSED           any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          PAUSED           any                 closed                              =JOB_CLOSED
+          CANCELLED        any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          CANCELLED        any                 closed                              =JOB_CLOSED
+          FINISHED         any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          FINISHED         any                 closed                              =JOB_CLOSED
+          SKIPPED          any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          SKIPPED          any                 closed                              =JOB_CLOSED
+          ERROR            any                 plain,mine,group,other,forced,held  =STEP_NOT_AUTO
+          ERROR            any                 closed                              =JOB_CLOSED
     "#]].assert_eq(&table);
+}
+
+/// What comes of an action on a step in a status, in the order in which it is met; each with the settings that lead to it,
+/// and the kinds that they do so for.
+fn outcomes(action: JobActionType, status: StepStatus) -> Vec<(String, Vec<(String, Vec<&'static str>)>)> {
+    let mut found: Vec<(String, Vec<(String, Vec<&'static str>)>)> = Vec::new();
+    for kind in KINDS {
+        let mut of_kind: Vec<(String, Vec<String>)> = Vec::new();
+        for setting in SETTINGS {
+            let outcome = Situation { action, kind, status, setting, ..Situation::default() }.outcome();
+            insert(&mut of_kind, outcome).push(format!("{setting:?}").to_lowercase());
+        }
+        for (outcome, settings) in of_kind {
+            let kinds = insert(insert(&mut found, outcome), settings.join(","));
+            kinds.push(word(kind.as_str_name(), "STEP_KIND_"));
+        }
+    }
+    found
+}
+
+/// What is kept under a key, in the order of keys as they came.
+fn insert<T: Default>(entries: &mut Vec<(String, T)>, key: String) -> &mut T {
+    let at = entries.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+        entries.push((key, T::default()));
+        entries.len() - 1
+    });
+    &mut entries[at].1
 }
 
 /// What `proceed_to_next`, `can_skip`, an answer and the paths make of it.

@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const API: [&str; 9] = [
+const API: [&str; 10] = [
     "holdpoint/v1/action.proto",
     "holdpoint/v1/errors.proto",
     "holdpoint/v1/event.proto",
@@ -12,6 +12,7 @@ const API: [&str; 9] = [
     "holdpoint/v1/job_service.proto",
     "holdpoint/v1/sync_service.proto",
     "holdpoint/v1/task.proto",
+    "holdpoint/v1/task_service.proto",
     "holdpoint/v1/workflow.proto",
     "holdpoint/v1/workflow_service.proto",
 ];

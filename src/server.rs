@@ -29,10 +29,10 @@ use crate::{
         API_DESCRIPTORS,
         v1::{
             job_service_server::JobServiceServer, sync_service_server::SyncServiceServer,
-            workflow_service_server::WorkflowServiceServer,
+            task_service_server::TaskServiceServer, workflow_service_server::WorkflowServiceServer,
         },
     },
-    rpc::{JobService, SyncService, WorkflowService, layer::RequestLayer},
+    rpc::{JobService, SyncService, TaskService, WorkflowService, layer::RequestLayer},
     store::{self, MemoryStore, SledOptions, SledStore, Store},
 };
 
@@ -129,7 +129,12 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
 pub fn options(limits: &Limits) -> Options {
     const HOUR_SECONDS: u64 = 3600;
     Options {
-        limits: domain::Limits { reports_per_job: limits.reports_per_job as u64 },
+        limits: domain::Limits {
+            reports_per_job: limits.reports_per_job as u64,
+            text_characters: limits.text_characters,
+            document_bytes: limits.document_bytes,
+            document_levels: limits.document_levels,
+        },
         commands_waiting_max: limits.commands_waiting,
         tail_bytes: limits.tail_bytes,
         request_window: Duration::from_secs(limits.request_id_hours * HOUR_SECONDS),
@@ -147,6 +152,7 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
     let limits = &config.limits;
     let message_bytes = limits.message_bytes;
     let jobs = JobService::new(engine.clone(), limits.clone(), drain.clone());
+    let tasks = TaskService::new(engine.clone(), limits.clone());
     let workflows = WorkflowService::new(engine.clone(), limits.clone());
     let syncs = SyncService::new(engine.clone(), limits.clone(), drain);
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -159,6 +165,7 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
     };
     Ok(Services::new(health)
         .with(JobServiceServer::new(jobs).max_decoding_message_size(message_bytes))
+        .with(TaskServiceServer::new(tasks).max_decoding_message_size(message_bytes))
         .with(WorkflowServiceServer::new(workflows).max_decoding_message_size(message_bytes))
         .with(SyncServiceServer::new(syncs).max_decoding_message_size(message_bytes))
         .with(health_service.max_decoding_message_size(message_bytes))

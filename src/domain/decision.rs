@@ -60,6 +60,28 @@ impl NewIds {
 pub struct Limits {
     /// Reports in a job, late ones included.
     pub reports_per_job: u64,
+    /// The longest text, in characters.
+    pub text_characters: usize,
+    /// The largest free data, encoded.
+    pub document_bytes: usize,
+    /// How deep free data may be nested.
+    pub document_levels: usize,
+}
+
+impl Limits {
+    /// Unless configured otherwise.
+    pub const DEFAULT: Self = Self {
+        reports_per_job: 10_000,
+        text_characters: 4096,
+        document_bytes: 256 << 10,
+        document_levels: 24,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 /// What a command does: the events it makes, and what it answers.

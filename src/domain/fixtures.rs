@@ -20,7 +20,7 @@ pub(super) fn context(now: i64) -> Context {
         actor: Actor { id: "ann".to_owned(), ..Actor::default() },
         request_id: format!("request-{now}"),
         new_ids: NewIds { partition: 0, unique: 1 },
-        limits: Limits { reports_per_job: 10_000 },
+        limits: Limits::default(),
         workflow: None,
         dependencies: Dependencies::new(),
     }

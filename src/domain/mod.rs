@@ -12,7 +12,8 @@
 //! | actions on steps, and the table of them | `action.rs`, `action/table.rs` |
 //! | going on when a step is done | `advance.rs` |
 //! | holds | `holds.rs` |
-//! | the tasks of AUTOMATIC steps | `tasks.rs` |
+//! | tasks, and the AUTOMATIC steps that follow them | `tasks.rs` |
+//! | a task's JSON form, and patches of it | `form.rs`, `patch.rs` |
 //! | what falls due by itself | `review.rs` |
 //! | which steps are current, and whose | `steps.rs` |
 //! | events and what they do to the state | `event.rs`, `decision.rs` |
@@ -28,8 +29,10 @@ mod expression;
 mod filter;
 #[cfg(test)]
 mod fixtures;
+pub mod form;
 mod holds;
 mod job;
+mod patch;
 mod rejection;
 mod reopen;
 mod reports;
@@ -48,11 +51,13 @@ pub use self::{
     filter::{Filter, Subject},
     holds::{Dependencies, Dependency, DependencyState, HoldTerms},
     job::{AbortJob, CloseJob, CreateJob, DeleteJob, ExcludeJob, JOB_ID_PREFIX, JobField, UpdateJob, etag},
+    patch::UpdateTask,
     rejection::Rejection,
     reopen::ReopenJob,
     reports::{Sync, Told},
     review::ReviewJob,
     steps::AssignStep,
+    tasks::{CreateTask, TASK_ID_PREFIX},
     time::{Instant, compare_times},
     workflow::{
         Definition, PATHS_MAX, PublishWorkflow, STEPS_MAX, faults as workflow_faults, version_number,

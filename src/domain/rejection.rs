@@ -85,6 +85,30 @@ pub enum Rejection {
         /// The way around, from the step to be held and back to it.
         circle: Vec<String>,
     },
+    /// No task of that id.
+    #[error("no such task")]
+    TaskNotFound,
+    /// The task has ended.
+    #[error("the task has ended already")]
+    TaskAlreadyClosed {
+        /// The task.
+        task_id: String,
+    },
+    /// A `test` of a patch failed.
+    #[error("the test that is operation {index} of the patch failed")]
+    PatchTestFailed {
+        /// Which operation, from 0.
+        index: usize,
+    },
+    /// What an operation of a patch is about is not there.
+    #[error("what operation {index} of the patch is about is not there")]
+    PatchTargetMissing {
+        /// Which operation, from 0.
+        index: usize,
+    },
+    /// What a patch makes of a task is none.
+    #[error("what the patch makes of the task is none")]
+    TaskInvalid(Vec<(String, String)>),
     /// The caller may not do this.
     #[error("the privilege {privilege} is missing")]
     PrivilegeMissing {

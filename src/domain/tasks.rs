@@ -2,8 +2,47 @@
 
 use prost_types::Timestamp;
 
-use super::{JobState, advance, decision::Draft, time::compare_times};
-use crate::proto::v1::{CompletionStatus, JobEventType, Step, StepStatus, TaskStatus, TaskType};
+use super::{
+    Context, Decision, Existing, JobState, Rejection, advance, decision::Draft, time::compare_times,
+};
+use crate::proto::v1::{
+    CompletionStatus, CreateTaskStatusResponse, JobEventType, Step, StepStatus, TaskStatus, TaskType,
+};
+
+/// Makes a task of a job that does the work of no step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTask {
+    /// The job.
+    pub job_id: String,
+    /// What the creator says of the task.
+    pub task: TaskStatus,
+}
+
+impl CreateTask {
+    /// # Errors
+    /// No such job, or it is closed.
+    pub fn decide(
+        &self,
+        existing: Existing,
+        context: &Context,
+    ) -> Result<Decision<CreateTaskStatusResponse>, Rejection> {
+        let state = existing.into_job()?;
+        if state.job.closed {
+            return Err(Rejection::JobClosed { job_id: state.job.job_id });
+        }
+        let mut draft = Draft::of(state, context);
+        let id = draft.new_id(TASK_ID_PREFIX);
+        let job_id = draft.state.job.job_id.clone();
+        open(
+            &mut draft,
+            TaskStatus { id: id.clone(), job_id, created: Some(context.now), ..self.task.clone() },
+        );
+        Ok(draft.answer(|state| CreateTaskStatusResponse { task: state.tasks.get(&id).cloned() }))
+    }
+}
+
+/// What the ids of tasks begin with.
+pub const TASK_ID_PREFIX: &str = "task_";
 
 impl TaskStatus {
     /// Not ended yet.
@@ -22,7 +61,7 @@ pub(super) fn linked<'s>(state: &'s JobState, step: &Step) -> Option<&'s TaskSta
 pub(super) fn new(draft: &mut Draft<'_>, step: &Step, deadline: Option<Timestamp>) -> TaskStatus {
     let workflow = draft.state.job.workflow.clone().unwrap_or_default();
     TaskStatus {
-        id: draft.new_id("task_"),
+        id: draft.new_id(TASK_ID_PREFIX),
         r#type: TaskType::QueuedTask.into(),
         unique_name: Some(step.title.clone().unwrap_or_else(|| step.step_id.clone())),
         description: step.description.clone(),
@@ -53,6 +92,14 @@ pub(super) fn end(draft: &mut Draft<'_>, step: &Step, outcome: CompletionStatus)
 pub(super) fn is_overdue(task: &TaskStatus, now: &Timestamp) -> bool {
     let deadline = task.deadline.as_ref();
     task.is_open() && deadline.is_some() && compare_times(deadline, Some(now)).is_le()
+}
+
+/// Has the step follow a task that has ended, if the task does its work now.
+pub(super) fn follow_if_linked(draft: &mut Draft<'_>, step_id: &str, task_id: &str) {
+    let does_its_work = draft.state.steps.get(step_id).is_some_and(|step| step.task_id == task_id);
+    if does_its_work && !draft.state.job.closed {
+        follow(draft, step_id);
+    }
 }
 
 /// Brings a current step in line with its task. Tells what following the step's paths left to be said.

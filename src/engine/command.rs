@@ -4,13 +4,13 @@ use prost::Message;
 
 use crate::{
     domain::{
-        AbortJob, AssignStep, CloseJob, Context, CreateJob, Decision, DeleteJob, Dependency, ExcludeJob,
-        Existing, PerformJobAction, Rejection, ReopenJob, ReviewJob, Sync, UpdateJob,
+        AbortJob, AssignStep, CloseJob, Context, CreateJob, CreateTask, Decision, DeleteJob, Dependency,
+        ExcludeJob, Existing, PerformJobAction, Rejection, ReopenJob, ReviewJob, Sync, UpdateJob, UpdateTask,
     },
     proto::v1::{
         AbortJobResponse, Actor, AssignStepResponse, BasicSyncResponse, CloseJobResponse, CreateJobResponse,
-        DeleteJobResponse, ExcludeJobResponse, JobActionType, PerformJobActionResponse, ReopenJobResponse,
-        UpdateJobResponse,
+        CreateTaskStatusResponse, DeleteJobResponse, ExcludeJobResponse, JobActionType,
+        PerformJobActionResponse, ReopenJobResponse, UpdateJobResponse, UpdateTaskStatusResponse,
     },
 };
 
@@ -49,6 +49,8 @@ pub enum Target<'a> {
     Job(&'a str),
     /// By the id that clients know it under.
     Client(&'a str),
+    /// By the id of a task of it.
+    Task(&'a str),
 }
 
 /// A workflow that a job is to follow.
@@ -85,7 +87,7 @@ impl Reads {
         Self { steps: false, live: false, dependencies: false, sync: false, reports: false, past: false };
     const STEPS: Self = Self { steps: true, ..Self::HEAD };
     /// What actions look at.
-    const LIVE: Self = Self { live: true, ..Self::STEPS };
+    pub(super) const LIVE: Self = Self { live: true, ..Self::STEPS };
     const REVIEW: Self = Self { dependencies: true, ..Self::LIVE };
     const REGISTERS: Self = Self { sync: true, ..Self::STEPS };
     const REPORTS: Self = Self { sync: true, reports: true, ..Self::LIVE };
@@ -150,6 +152,7 @@ commands! {
         let (workflow_id, version_id) = (workflow.workflow_id.as_str(), workflow.version_id.as_deref());
         Some(WorkflowWish { workflow_id, version_id, or_newest: false })
     };
+    CreateTask, CreateTaskStatusResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
     DeleteJob, DeleteJobResponse, |_| Reads::ALL, |command| Target::Job(&command.job_id);
     ExcludeJob, ExcludeJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
     PerformJobAction, PerformJobActionResponse, |command| match command.action {
@@ -167,4 +170,6 @@ commands! {
         Some(WorkflowWish { workflow_id, version_id, or_newest: true })
     };
     UpdateJob, UpdateJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
+    // The steps come with a task that does the work of one.
+    UpdateTask, UpdateTaskStatusResponse, |_| Reads::HEAD, |command| Target::Task(&command.task_id);
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    domain::{JOB_ID_PREFIX, NewIds},
+    domain::{JOB_ID_PREFIX, NewIds, TASK_ID_PREFIX},
     store::Partition,
 };
 
@@ -29,11 +29,18 @@ pub(super) fn derived_uuid(org: &str, caller: &str, request_id: &str) -> Uuid {
 
 /// Where a job lives.
 pub(super) fn partition_of_job(org: &str, job_id: &str, partitions: u16) -> Partition {
-    let carried = job_id.strip_prefix(JOB_ID_PREFIX).and_then(|rest| rest.get(..4));
-    match carried.and_then(|digits| u16::from_str_radix(digits, 16).ok()) {
-        Some(partition) if partition < partitions => Partition(partition),
-        _ => partition_of_id(org, job_id, partitions),
-    }
+    carried(JOB_ID_PREFIX, job_id, partitions).unwrap_or_else(|| partition_of_id(org, job_id, partitions))
+}
+
+/// Where a task lives.
+pub(super) fn partition_of_task(org: &str, task_id: &str, partitions: u16) -> Partition {
+    carried(TASK_ID_PREFIX, task_id, partitions).unwrap_or_else(|| partition_of_id(org, task_id, partitions))
+}
+
+/// The partition that an id of ours carries.
+fn carried(prefix: &str, id: &str, partitions: u16) -> Option<Partition> {
+    let digits = id.strip_prefix(prefix)?.get(..4)?;
+    u16::from_str_radix(digits, 16).ok().filter(|partition| *partition < partitions).map(Partition)
 }
 
 /// Where a job of a client's id, or of its creator's choice, lives.

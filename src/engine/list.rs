@@ -212,8 +212,8 @@ impl Engine {
 
     /// The job at a place, if it matches now.
     async fn matching(&self, org: &str, filter: &Filter, place: &IndexPlace) -> Result<Option<Job>, Error> {
-        let partition = self.partition_of(org, super::Target::Job(&place.job_id));
-        let job = JobKey { org: org.to_owned(), job_id: place.job_id.clone() };
+        let partition = self.partition_of(org, super::Target::Job(&place.id));
+        let job = JobKey { org: org.to_owned(), job_id: place.id.clone() };
         let record = self.records(partition).job(&job).await?.filter(|record| !record.deleted);
         Ok(record.and_then(|record| record.job).filter(|job| filter.matches_job(job)))
     }

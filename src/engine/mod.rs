@@ -24,6 +24,7 @@ mod round;
 mod seek;
 mod sweeper;
 mod tail;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -51,6 +52,7 @@ pub use self::{
     list::{ListOrder, ListPage},
     logged::{Logged, LoggedEvent},
     read::{JobParts, ReportPage, Views},
+    tasks::TaskPage,
     watch::{Delivered, Delivery, Position, SnapshotPosition, Start, Watch, WatchError, WatchScope},
     workflows::WorkflowList,
 };
@@ -81,7 +83,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            limits: Limits { reports_per_job: 10_000 },
+            limits: Limits::default(),
             commands_waiting_max: 4096,
             tail_bytes: 32 << 20,
             request_window: Duration::from_secs(24 * 3600),
@@ -328,6 +330,7 @@ impl Engine {
         let partitions = self.shared.store.partitions();
         match target {
             Target::Job(job_id) => ids::partition_of_job(org, job_id, partitions),
+            Target::Task(task_id) => ids::partition_of_task(org, task_id, partitions),
             // An id of ours that stands for a client's as well.
             Target::Client(id) if id.starts_with(JOB_ID_PREFIX) => ids::partition_of_job(org, id, partitions),
             Target::Client(id) => ids::partition_of_id(org, id, partitions),

@@ -66,6 +66,7 @@ impl Engine {
         let job_id = match target {
             Target::Job(job_id) => Some(job_id.to_owned()),
             Target::Client(id) => records.job_id(org, id).await?,
+            Target::Task(id) => records.job_of_task(org, id).await?,
         };
         let Some(job_id) = job_id else { return Ok(None) };
         let job = JobKey { org: org.to_owned(), job_id };

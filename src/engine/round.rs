@@ -152,7 +152,7 @@ impl<'w> Round<'w> {
         let elsewhere = self.elsewhere(HOME);
         let records = elsewhere.as_ref().unwrap_or(&self.records);
         let found = match (followed, command.workflow()) {
-            (Some(reference), _) if reference.published && command.reads().steps => {
+            (Some(reference), _) if reference.published && has_steps(existing) => {
                 self.site.catalogue.followed(records, org, reference).await?
             }
             (None, Some(wish)) => self.site.catalogue.wished(records, org, wish).await?,
@@ -231,11 +231,20 @@ impl<'w> Round<'w> {
         let job_id = match target {
             Target::Job(job_id) => Some(job_id.to_owned()),
             Target::Client(client_job_id) => self.records.job_id(org, client_job_id).await?,
+            Target::Task(task_id) => self.records.job_of_task(org, task_id).await?,
         };
         let Some(job_id) = job_id else { return Ok(Existing::Nothing) };
         let key = JobKey { org: org.to_owned(), job_id };
         let mut existing = load_head(&self.records, &key).await?;
         let Existing::Job(state) = &mut existing else { return Ok(existing) };
+        let task = match target {
+            Target::Task(task_id) => self.records.task(&key, task_id).await?,
+            Target::Job(_) | Target::Client(_) => None,
+        };
+        let reads = match &task {
+            Some(task) if !task.step_id.is_empty() => Reads::LIVE,
+            _ => reads,
+        };
         if reads.sync {
             state.sync = self.records.sync(&key).await?;
         }
@@ -252,6 +261,7 @@ impl<'w> Round<'w> {
             state.holds = self.records.standing_holds(&key, &state.steps).await?;
             state.tasks = self.records.linked_tasks(&key, &state.steps).await?;
         }
+        state.tasks.extend(task.map(|task| (task.id.clone(), task)));
         Ok(existing)
     }
 
@@ -323,6 +333,11 @@ impl<'w> Round<'w> {
 fn stamp(origin: &Origin) -> Option<(&RequestStamp, RequestKey)> {
     let stamp = origin.request.as_ref().filter(|_| !origin.validate_only)?;
     Some((stamp, request_key(&origin.org, &origin.actor.id, &stamp.id)))
+}
+
+/// Whether the decision looks at steps.
+fn has_steps(existing: &Existing) -> bool {
+    matches!(existing, Existing::Job(state) if !state.steps.is_empty())
 }
 
 /// The job that is waited for, with no more than the step that is.

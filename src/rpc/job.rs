@@ -58,7 +58,7 @@ impl JobService {
         C: Command + Sync,
     {
         call::trace(&origin);
-        let (Target::Job(id) | Target::Client(id)) = command.target();
+        let (Target::Job(id) | Target::Client(id) | Target::Task(id)) = command.target();
         let id = id.to_owned();
         let reply = self.engine.execute(origin, command).await;
         reply.map(Response::new).map_err(|error| status::from_engine(&id, error))
@@ -263,7 +263,7 @@ impl job_service_server::JobService for JobService {
         let scope = list_scope(&caller.org, &filter, order);
         let after = token::open_page(&message.page_token, &scope)?.map(|token| IndexPlace {
             create_time: token.create_time.map(|time| (time.seconds, time.nanos)).unwrap_or_default(),
-            job_id: token.id,
+            id: token.id,
         });
 
         let page = self.engine.list(&caller.org, &filter, order, after, limit).await;
@@ -271,7 +271,7 @@ impl job_service_server::JobService for JobService {
         let next = page.next.map(|place| PageToken {
             scope: scope.into(),
             create_time: Some(place.time()),
-            id: place.job_id,
+            id: place.id,
             ..PageToken::default()
         });
         let next_page_token = next.as_ref().map(token::seal).unwrap_or_default();

@@ -8,6 +8,7 @@ mod parse;
 mod slots;
 pub mod status;
 mod sync;
+mod task;
 mod token;
 mod watch;
 mod workflow;
@@ -16,6 +17,7 @@ pub use self::{
     job::JobService,
     outbox::StreamSyncStream,
     sync::SyncService,
+    task::TaskService,
     watch::{Drain, WatchJobStream, WatchJobsStream},
     workflow::WorkflowService,
 };

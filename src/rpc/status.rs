@@ -183,12 +183,12 @@ pub fn as_message(status: &Status) -> pb::Status {
     pb::Status { code: status.code().into(), message: status.message().to_owned(), details }
 }
 
-/// What the engine refused or failed to do. `job_id` is what the request called the job.
+/// What the engine refused or failed to do. `id` is what the request called the job, or the task.
 #[must_use]
-pub fn from_engine(job_id: &str, error: engine::Error) -> Status {
+pub fn from_engine(id: &str, error: engine::Error) -> Status {
     let message = error.to_string();
     match error {
-        engine::Error::Rejected(rejection) => from_rejection(job_id, rejection),
+        engine::Error::Rejected(rejection) => from_rejection(id, rejection),
         engine::Error::RequestIdReused => precondition(message, ErrorReason::RequestIdReused, Vec::new()),
         engine::Error::Overloaded => overloaded(),
         engine::Error::Stopping => shutting_down(),
@@ -203,13 +203,13 @@ pub fn from_engine(job_id: &str, error: engine::Error) -> Status {
     }
 }
 
-fn from_rejection(job_id: &str, rejection: Rejection) -> Status {
+fn from_rejection(id: &str, rejection: Rejection) -> Status {
     use ErrorReason as Reason;
 
     let message = rejection.to_string();
     let none = ErrorDetails::new();
     match rejection {
-        Rejection::JobNotFound => job_not_found("jobId", job_id),
+        Rejection::JobNotFound => job_not_found("jobId", id),
         Rejection::JobAlreadyExists { job_id } => {
             refuse(Code::AlreadyExists, message, Reason::JobAlreadyExists, [("jobId", job_id)], none)
         }
@@ -252,6 +252,20 @@ fn from_rejection(job_id: &str, rejection: Rejection) -> Status {
             precondition(message, Reason::DependencyCircle, [("circle", circle.join(" "))])
         }
         Rejection::PrivilegeMissing { privilege } => privilege_missing(privilege),
+        Rejection::TaskNotFound => task_not_found(id),
+        Rejection::TaskAlreadyClosed { task_id } => {
+            precondition(message, Reason::TaskAlreadyClosed, vec![("taskId", task_id)])
+        }
+        Rejection::PatchTestFailed { index } => {
+            precondition(message, Reason::TestFailed, vec![("index", index.to_string())])
+        }
+        Rejection::PatchTargetMissing { index } => {
+            precondition(message, Reason::PatchTargetMissing, vec![("index", index.to_string())])
+        }
+        Rejection::TaskInvalid(faults) => {
+            let violations = faults.into_iter().map(|(field, what)| FieldViolation::new(field, what));
+            invalid(violations.collect(), 0)
+        }
         Rejection::EtagMismatch { etag } => {
             refuse(Code::Aborted, message, Reason::EtagMismatch, [("etag", etag)], none)
         }
@@ -265,6 +279,14 @@ pub fn privilege_missing(privilege: &str) -> Status {
     let message = format!("the privilege {privilege} is missing");
     let metadata = [("privilege", privilege.to_owned())];
     refuse(Code::PermissionDenied, message, ErrorReason::PrivilegeMissing, metadata, ErrorDetails::new())
+}
+
+/// NOT_FOUND: the caller's organization has no such task.
+#[must_use]
+pub fn task_not_found(task_id: &str) -> Status {
+    let details = ErrorDetails::with_resource_info("holdpoint.v1.TaskStatus", clip(task_id), "", "");
+    let metadata = [("taskId", task_id.to_owned())];
+    refuse(Code::NotFound, "no such task".to_owned(), ErrorReason::TaskNotFound, metadata, details)
 }
 
 /// NOT_FOUND: the caller's organization has no such workflow, or no such version of it.

@@ -23,6 +23,10 @@ pub(super) enum Table {
     Step = b'S',
     Sync = b'Y',
     Task = b'T',
+    /// The tasks of an organization, by when they were made.
+    TaskIndex = b'O',
+    /// The job of a task, by the task's id.
+    TaskJob = b'N',
     Workflow = b'W',
 }
 

@@ -55,13 +55,13 @@ pub enum Index {
     Assignee(Assignee),
 }
 
-/// A job's place in every index: by when it was made, then by id. It never changes.
+/// The place of a job, or of a task, in every index: by when it was made, then by id. It never changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexPlace {
-    /// Seconds and nanoseconds of the job's `create_time`.
+    /// Seconds and nanoseconds of when it was made.
     pub create_time: (i64, i32),
-    /// The job's id.
-    pub job_id: String,
+    /// The job's id, or the task's.
+    pub id: String,
 }
 
 /// Which part of an index run to read.
@@ -228,6 +228,38 @@ impl Records {
         Ok(tasks)
     }
 
+    /// One task.
+    pub async fn task(&self, job: &JobKey, task_id: &str) -> Result<Option<TaskStatus>> {
+        self.read(Key::of(Table::Task, job).text(task_id)).await
+    }
+
+    /// The job that a task belongs to.
+    pub async fn job_of_task(&self, org: &str, task_id: &str) -> Result<Option<String>> {
+        let key = Key::new(Table::TaskJob, org).text(task_id).into_bytes();
+        let Some(value) = self.get(&key).await? else { return Ok(None) };
+        match String::from_utf8(value.to_vec()) {
+            Ok(job_id) => Ok(Some(job_id)),
+            Err(_) => Err(Error::Corrupt("a task's id leads to no job".to_owned())),
+        }
+    }
+
+    /// The places of an organization's tasks, all or the open ones, in order; each with the task's job. The ids of the
+    /// places are the tasks'.
+    pub async fn task_index(
+        &self,
+        org: &str,
+        only_open: bool,
+        page: &IndexPage,
+    ) -> Result<Vec<(IndexPlace, String)>> {
+        let run = task_run(org, only_open);
+        let found = self.store.scan(self.partition, page.scan(&run)).await?;
+        let run_len = run.into_bytes().len();
+        let places = found.iter().map(|(key, job_id)| {
+            Some((IndexPlace::of_key(key, run_len)?, std::str::from_utf8(job_id).ok()?.to_owned()))
+        });
+        places.collect::<Option<_>>().ok_or_else(|| Error::Corrupt("a task's index key is cut".to_owned()))
+    }
+
     /// A version of a workflow.
     pub async fn workflow(&self, org: &str, workflow_id: &str, version: u64) -> Result<Option<Workflow>> {
         self.read(Key::new(Table::Workflow, org).text(workflow_id).number(version)).await
@@ -354,20 +386,9 @@ impl Records {
     /// The places of jobs in a run of an index, in order.
     pub async fn index(&self, org: &str, index: &Index, page: &IndexPage) -> Result<Vec<IndexPlace>> {
         let run = index_run(org, index);
-        let at = |time: &Timestamp| run.clone().time(time).into_bytes();
-        let mut start = page.from.as_ref().map_or_else(|| run.clone().into_bytes(), at);
-        let mut end = page.before.as_ref().map_or_else(|| run.clone().end(), at);
-        if let Some(place) = &page.after {
-            let key = run.clone().time(&place.time()).text(&place.job_id);
-            if page.reverse {
-                end = end.min(key.into_bytes());
-            } else {
-                start = start.max(key.byte(0).into_bytes());
-            }
-        }
-        let scan = Scan { start, end, reverse: page.reverse, limit: page.limit };
-        let found = self.store.scan(self.partition, scan).await?;
-        let places = found.iter().map(|(key, _)| IndexPlace::of_key(key, run.clone().into_bytes().len()));
+        let found = self.store.scan(self.partition, page.scan(&run)).await?;
+        let run_len = run.into_bytes().len();
+        let places = found.iter().map(|(key, _)| IndexPlace::of_key(key, run_len));
         places.collect::<Option<_>>().ok_or_else(|| Error::Corrupt("an index key is cut".to_owned()))
     }
 
@@ -405,6 +426,7 @@ impl Records {
             if let Some(task) = &event.task {
                 self.put(Key::of(Table::Task, &job).text(&task.id), task);
                 self.write_due(&job, task.deadline.as_ref(), &task.id, task.is_open());
+                self.write_task_index(&job, task, event.r#type());
             }
         }
         if let Some(sync) = sync {
@@ -440,6 +462,7 @@ impl Records {
         for (task_id, task) in &after.tasks {
             self.remove(Key::of(Table::Task, job).text(task_id));
             self.write_due(job, task.deadline.as_ref(), task_id, false);
+            self.write_task_index(job, task, JobEventType::JobDeleted);
         }
         self.write_index(&job.org, before, None);
     }
@@ -452,6 +475,24 @@ impl Records {
             let place = Dependent { dependency, job_id, hold_id, step_id: hold.step_id.clone() };
             let step_id = is_standing.then(|| Bytes::copy_from_slice(hold.step_id.as_bytes()));
             self.write(dependent_key(&job.org, &place).into_bytes(), step_id);
+        }
+    }
+
+    /// Has a task found by its id and in lists, from when it is made until its job is deleted; and among the open ones
+    /// until it has ended.
+    fn write_task_index(&mut self, job: &JobKey, task: &TaskStatus, kind: JobEventType) {
+        let job_id = |is_there: bool| is_there.then(|| Bytes::copy_from_slice(job.job_id.as_bytes()));
+        let at = |only_open| {
+            let time = task.created.unwrap_or_default();
+            task_run(&job.org, only_open).time(&time).text(&task.id).into_bytes()
+        };
+        let (is_new, is_gone) = (kind == JobEventType::TaskCreated, kind == JobEventType::JobDeleted);
+        if is_new || is_gone {
+            self.write(Key::new(Table::TaskJob, &job.org).text(&task.id).into_bytes(), job_id(!is_gone));
+            self.write(at(false), job_id(!is_gone));
+        }
+        if is_new || is_gone || !task.is_open() {
+            self.write(at(true), job_id(!is_gone && task.is_open()));
         }
     }
 
@@ -538,15 +579,39 @@ impl Records {
     }
 }
 
+impl IndexPage {
+    fn scan(&self, run: &Key) -> Scan {
+        let at = |time: &Timestamp| run.clone().time(time).into_bytes();
+        let mut start = self.from.as_ref().map_or_else(|| run.clone().into_bytes(), at);
+        let mut end = self.before.as_ref().map_or_else(|| run.clone().end(), at);
+        if let Some(place) = &self.after {
+            let key = run.clone().time(&place.time()).text(&place.id);
+            if self.reverse {
+                end = end.min(key.into_bytes());
+            } else {
+                start = start.max(key.byte(0).into_bytes());
+            }
+        }
+        Scan { start, end, reverse: self.reverse, limit: self.limit }
+    }
+}
+
 impl IndexPlace {
     /// The place of a job.
     #[must_use]
     pub fn of(job: &Job) -> Self {
         let time = job.create_time.unwrap_or_default();
-        Self { create_time: (time.seconds, time.nanos), job_id: job.job_id.clone() }
+        Self { create_time: (time.seconds, time.nanos), id: job.job_id.clone() }
     }
 
-    /// The job's `create_time`.
+    /// The place of a task.
+    #[must_use]
+    pub fn of_task(task: &TaskStatus) -> Self {
+        let time = task.created.unwrap_or_default();
+        Self { create_time: (time.seconds, time.nanos), id: task.id.clone() }
+    }
+
+    /// When it was made.
     #[must_use]
     pub fn time(&self) -> Timestamp {
         Timestamp { seconds: self.create_time.0, nanos: self.create_time.1 }
@@ -554,7 +619,7 @@ impl IndexPlace {
 
     fn of_key(key: &[u8], run_len: usize) -> Option<Self> {
         let (time, rest) = split_time(key.get(run_len..)?)?;
-        Some(Self { create_time: (time.seconds, time.nanos), job_id: last_text(rest)?.to_owned() })
+        Some(Self { create_time: (time.seconds, time.nanos), id: last_text(rest)?.to_owned() })
     }
 }
 
@@ -565,6 +630,11 @@ fn dependent_key(org: &str, place: &Dependent) -> Key {
         .text(dependency.step_id.as_deref().unwrap_or_default())
         .text(job_id)
         .text(hold_id)
+}
+
+/// The head of an index of tasks; places follow it.
+fn task_run(org: &str, only_open: bool) -> Key {
+    Key::new(Table::TaskIndex, org).byte(if only_open { b'o' } else { b'a' })
 }
 
 /// The head of an index run; places follow it.

@@ -471,10 +471,12 @@ fn every_action_meets_every_step() {
     "#]].assert_eq(&table);
 }
 
+type KindsBySettings = Vec<(String, Vec<&'static str>)>;
+
 /// What comes of an action on a step in a status, in the order in which it is met; each with the settings that lead to it,
 /// and the kinds that they do so for.
-fn outcomes(action: JobActionType, status: StepStatus) -> Vec<(String, Vec<(String, Vec<&'static str>)>)> {
-    let mut found: Vec<(String, Vec<(String, Vec<&'static str>)>)> = Vec::new();
+fn outcomes(action: JobActionType, status: StepStatus) -> Vec<(String, KindsBySettings)> {
+    let mut found: Vec<(String, KindsBySettings)> = Vec::new();
     for kind in KINDS {
         let mut of_kind: Vec<(String, Vec<String>)> = Vec::new();
         for setting in SETTINGS {

@@ -1025,7 +1025,7 @@ fn the_device_says_where_it_is() {
 
 #[test]
 fn a_job_holds_so_many_reports() {
-    let story = || Story { limits: Limits { reports_per_job: 2 }, ..Story::new() };
+    let story = || Story { limits: Limits { reports_per_job: 2, ..Limits::default() }, ..Story::new() };
     let three = || Device::says(Active, 10).done("u1", "s1", 1).done("u2", "s1", 1).done("u3", "s1", 1);
     let two = || Device::says(Active, 10).done("u1", "s1", 1).done("u2", "s1", 1);
     check_story(

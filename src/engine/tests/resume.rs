@@ -21,7 +21,7 @@ const JOBS: usize = 30;
 
 /// Room for a handful of commands: whoever pauses for longer is behind it.
 const SMALL_TAIL: Options = Options {
-    limits: crate::domain::Limits { reports_per_job: 10_000 },
+    limits: crate::domain::Limits::DEFAULT,
     commands_waiting_max: 4096,
     tail_bytes: 6_000,
     request_window: std::time::Duration::from_secs(60),

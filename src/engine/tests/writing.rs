@@ -394,7 +394,7 @@ async fn time_never_falls() {
 }
 
 const REMEMBERS: Options = Options {
-    limits: crate::domain::Limits { reports_per_job: 10_000 },
+    limits: crate::domain::Limits::DEFAULT,
     commands_waiting_max: 64,
     tail_bytes: 1 << 20,
     request_window: Duration::from_secs(100),

@@ -4,6 +4,7 @@ mod action;
 mod filter;
 mod job;
 mod sync;
+mod task;
 mod watch;
 mod workflow;
 
@@ -19,6 +20,7 @@ pub(super) use self::{
     filter::filter,
     job::{create_job, details_views, named_job, update_job},
     sync::{sync, tagged_sync},
+    task::{create_task, task_filter, update_task},
     watch::{WatchWish, watch_job, watch_jobs},
     workflow::publish_workflow,
 };
@@ -183,6 +185,11 @@ impl<'l> Violations<'l> {
         let bytes = values.iter().map(Message::encoded_len).sum();
         let levels = self.limits.document_levels - 1;
         self.document(field, bytes, values.iter().find_map(|value| value_fault(value, levels)));
+    }
+
+    /// Other messages that count as free data: how large they are together.
+    pub(super) fn messages(&mut self, field: &str, messages: &[impl Message]) {
+        self.document(field, messages.iter().map(Message::encoded_len).sum(), None);
     }
 
     fn document(&mut self, field: &str, bytes: usize, fault: Option<Fault>) {

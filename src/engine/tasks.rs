@@ -1,0 +1,184 @@
+//! Reading tasks: one, and lists of them.
+
+use prost::Message as _;
+use prost_types::Timestamp;
+
+use super::{Engine, Error, ListOrder, Target, ids};
+use crate::{
+    domain::compare_times,
+    proto::v1::{CompletionStatus, TaskFilter, TaskStatus},
+    store::{IndexPage, IndexPlace, JobKey},
+};
+
+/// How many tasks one page looks at before it ends short.
+const TASKS_PER_PAGE_MAX: usize = 5_000;
+
+/// A page ends before its tasks would take more.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// How many index places are read at once.
+const PLACES_PER_READ: usize = 256;
+
+/// Some of the tasks that match.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskPage {
+    /// In order.
+    pub tasks: Vec<TaskStatus>,
+    /// Where to go on; `None`: there are no more.
+    pub next: Option<IndexPlace>,
+}
+
+impl Engine {
+    /// Reads a task. `None`: there is none of that id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn task(&self, org: &str, task_id: &str) -> Result<Option<TaskStatus>, Error> {
+        let partition = self.partition_of(org, Target::Task(task_id));
+        let records = self.records(partition);
+        let Some(job_id) = records.job_of_task(org, task_id).await? else { return Ok(None) };
+        let task = records.task(&JobKey { org: org.to_owned(), job_id }, task_id).await?;
+        self.shared.store.settle(partition).await?;
+        Ok(task)
+    }
+
+    /// Lists tasks that match, after a place.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tasks(
+        &self,
+        org: &str,
+        filter: &TaskFilter,
+        order: ListOrder,
+        mut after: Option<IndexPlace>,
+        limit: usize,
+    ) -> Result<TaskPage, Error> {
+        let mut page = TaskPage::default();
+        let (mut looked_at, mut bytes) = (0, 0);
+        loop {
+            let found = self.next_tasks(org, filter, order, after.clone()).await?;
+            let is_last = found.len() < PLACES_PER_READ;
+            for (place, task) in found {
+                let matching = task.filter(|task| matches(filter, task));
+                let size = matching.as_ref().map_or(0, TaskStatus::encoded_len);
+                let is_full =
+                    page.tasks.len() == limit || !page.tasks.is_empty() && bytes + size > PAGE_BYTES_MAX;
+                if is_full || looked_at == TASKS_PER_PAGE_MAX {
+                    page.next = after;
+                    self.settle().await?;
+                    return Ok(page);
+                }
+                looked_at += 1;
+                bytes += size;
+                page.tasks.extend(matching);
+                after = Some(place);
+            }
+            if is_last {
+                self.settle().await?;
+                return Ok(page);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Counts the tasks that match.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn count_tasks(&self, org: &str, filter: &TaskFilter) -> Result<u64, Error> {
+        let (mut count, mut after) = (0, None);
+        loop {
+            let found = self.next_tasks(org, filter, ListOrder::OldestFirst, after).await?;
+            let is_last = found.len() < PLACES_PER_READ;
+            after = found.last().map(|(place, _)| place.clone());
+            let matching =
+                found.iter().filter(|(_, task)| task.as_ref().is_some_and(|task| matches(filter, task)));
+            count += matching.count() as u64;
+            if is_last {
+                self.settle().await?;
+                return Ok(count);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The next places where tasks can match, in order, each with its task: fewer than [`PLACES_PER_READ`] only where there
+    /// are no more.
+    async fn next_tasks(
+        &self,
+        org: &str,
+        filter: &TaskFilter,
+        order: ListOrder,
+        after: Option<IndexPlace>,
+    ) -> Result<Vec<(IndexPlace, Option<TaskStatus>)>, Error> {
+        let page = IndexPage {
+            after,
+            reverse: order == ListOrder::NewestFirst,
+            from: filter.create_time_from,
+            before: filter.create_time_before,
+            limit: PLACES_PER_READ,
+        };
+        let mut found = if filter.job_id.is_empty() {
+            self.indexed_tasks(org, filter, &page).await?
+        } else {
+            self.tasks_of_job(org, &filter.job_id, &page).await?
+        };
+        found.sort_by(|(left, _), (right, _)| if page.reverse { right.cmp(left) } else { left.cmp(right) });
+        found.truncate(PLACES_PER_READ);
+        Ok(found)
+    }
+
+    async fn indexed_tasks(
+        &self,
+        org: &str,
+        filter: &TaskFilter,
+        page: &IndexPage,
+    ) -> Result<Vec<(IndexPlace, Option<TaskStatus>)>, Error> {
+        let mut found = Vec::new();
+        for partition in self.partitions() {
+            let records = self.records(partition);
+            for (place, job_id) in records.task_index(org, filter.completed == Some(false), page).await? {
+                let job = JobKey { org: org.to_owned(), job_id };
+                let task = records.task(&job, &place.id).await?;
+                found.push((place, task));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn tasks_of_job(
+        &self,
+        org: &str,
+        job_id: &str,
+        page: &IndexPage,
+    ) -> Result<Vec<(IndexPlace, Option<TaskStatus>)>, Error> {
+        let partition = ids::partition_of_job(org, job_id, self.shared.store.partitions());
+        let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
+        let tasks = self.records(partition).tasks(&job).await?;
+        let is_after = |place: &IndexPlace| match &page.after {
+            None => true,
+            Some(after) if page.reverse => place < after,
+            Some(after) => place > after,
+        };
+        let placed = tasks.into_values().map(|task| (IndexPlace::of_task(&task), Some(task)));
+        Ok(placed.filter(|(place, _)| is_after(place)).collect())
+    }
+}
+
+fn matches(filter: &TaskFilter, task: &TaskStatus) -> bool {
+    let one_of = |numbers: &[i32], number: i32| numbers.is_empty() || numbers.contains(&number);
+    let launcher = task.launcher.as_deref().unwrap_or_default();
+    let within = |time: Option<&Timestamp>| {
+        let (from, before) = (filter.create_time_from.as_ref(), filter.create_time_before.as_ref());
+        (from.is_none() || compare_times(time, from).is_ge())
+            && (before.is_none() || compare_times(time, before).is_lt())
+    };
+    let is_completed = task.completion_status() != CompletionStatus::Unspecified;
+    (filter.job_id.is_empty() || filter.job_id == task.job_id)
+        && one_of(&filter.types, task.r#type)
+        && (filter.launchers.is_empty() || filter.launchers.iter().any(|wanted| wanted == launcher))
+        && one_of(&filter.completion_statuses, task.completion_status)
+        && filter.completed.is_none_or(|completed| completed == is_completed)
+        && within(task.created.as_ref())
+}

@@ -3,8 +3,12 @@
 //! An expression is compiled once and bounded before it ever runs: its length, its nesting, and one macro that is not
 //! inside another and makes no list, over lists of at most [`LIST_ITEMS_MAX`] and data of at most [`DATA_BYTES_MAX`]. So
 //! no evaluation costs more than milliseconds, whatever the data.
+//!
+//! Numbers in free data are doubles, and people compare them with integers (`answer == 2`). CEL says that numbers compare
+//! by value whatever their type; the interpreter does not yet, so comparisons are handed to functions of ours that do.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -12,9 +16,10 @@ use std::{
 };
 
 use cel::{
-    Context, IdedExpr, Program, Value,
-    common::ast::{EntryExpr, Expr, IdedEntryExpr},
+    Context, ExecutionError, IdedExpr, Value,
+    common::ast::{EntryExpr, Expr, IdedEntryExpr, operators},
     objects::{Key, Map},
+    parser::Parser,
 };
 use prost_types::{Struct, value::Kind};
 
@@ -37,7 +42,7 @@ const DATA_BYTES_MAX: usize = 16 << 10;
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Expression {
-    program: Program,
+    expression: IdedExpr,
     has_macro: bool,
     reads_metadata: bool,
 }
@@ -80,24 +85,25 @@ impl Expression {
         if bracket_depth(source) > NESTING_MAX || source.matches('?').count() > NESTING_MAX {
             return Err(ExpressionError::TooDeep);
         }
-        let program = parse(source.to_owned())?;
-        if depth(program.expression()) > NESTING_MAX {
+        let mut expression = parse(source.to_owned())?;
+        if depth(&expression) > NESTING_MAX {
             return Err(ExpressionError::TooDeep);
         }
-        let macros = count_macros(program.expression());
+        let macros = count_macros(&expression);
         if macros > 1 {
             return Err(ExpressionError::TooManyMacros);
         }
-        if any(program.expression(), &makes_list) {
+        if any(&expression, &makes_list) {
             return Err(ExpressionError::MakesList);
         }
-        if any(program.expression(), &|part| matches!(part.expr, Expr::Struct(_))) {
+        if any(&expression, &|part| matches!(part.expr, Expr::Struct(_))) {
             return Err(ExpressionError::MakesMessage);
         }
-        if let Some(unknown) = unknown_variable(program.expression(), variables) {
+        if let Some(unknown) = unknown_variable(&expression, variables) {
             return Err(ExpressionError::UnknownVariable(unknown.to_owned(), variables.join(", ")));
         }
-        Ok(Self { program, has_macro: macros > 0, reads_metadata: source.contains("metadata") })
+        compare_by_value(&mut expression);
+        Ok(Self { expression, has_macro: macros > 0, reads_metadata: source.contains("metadata") })
     }
 
     /// Whether free properties must be among the variables: they are costly to bring over.
@@ -125,7 +131,7 @@ impl Expression {
                 context.add_variable_from_value(name, value);
             }
             // The interpreter has corners that panic; an expression is no reason to.
-            match catch_unwind(AssertUnwindSafe(|| self.program.execute(&context))) {
+            match catch_unwind(AssertUnwindSafe(|| Value::resolve(&self.expression, &context))) {
                 Ok(Ok(Value::Bool(outcome))) => Ok(outcome),
                 Ok(Ok(_)) => Err("it gives neither true nor false".to_owned()),
                 Ok(Err(error)) => Err(error.to_string()),
@@ -137,7 +143,49 @@ impl Expression {
 
 thread_local! {
     /// The standard functions. Making this is the dear part of an evaluation.
-    static ROOT: Context<'static> = Context::default();
+    static ROOT: Context<'static> = root();
+}
+
+fn root() -> Context<'static> {
+    let mut context = Context::default();
+    context.add_function(EQUALS, |left: Value, right: Value| left == right);
+    context.add_function(NOT_EQUALS, |left: Value, right: Value| left != right);
+    context.add_function(LESS, |left: Value, right: Value| compare(left, right).map(Ordering::is_lt));
+    context.add_function(LESS_EQUALS, |left: Value, right: Value| compare(left, right).map(Ordering::is_le));
+    context.add_function(GREATER, |left: Value, right: Value| compare(left, right).map(Ordering::is_gt));
+    context
+        .add_function(GREATER_EQUALS, |left: Value, right: Value| compare(left, right).map(Ordering::is_ge));
+    context
+}
+
+fn compare(left: Value, right: Value) -> Result<Ordering, ExecutionError> {
+    let order = left.partial_cmp(&right);
+    order.ok_or(ExecutionError::ValuesNotComparable(left, right))
+}
+
+// Names that nobody can write.
+const EQUALS: &str = "@equals";
+const NOT_EQUALS: &str = "@not_equals";
+const LESS: &str = "@less";
+const LESS_EQUALS: &str = "@less_equals";
+const GREATER: &str = "@greater";
+const GREATER_EQUALS: &str = "@greater_equals";
+
+/// Hands the comparisons of an expression to our functions.
+fn compare_by_value(expression: &mut IdedExpr) {
+    if let Expr::Call(call) = &mut expression.expr {
+        let ours = match call.func_name.as_str() {
+            operators::EQUALS => EQUALS,
+            operators::NOT_EQUALS => NOT_EQUALS,
+            operators::LESS => LESS,
+            operators::LESS_EQUALS => LESS_EQUALS,
+            operators::GREATER => GREATER,
+            operators::GREATER_EQUALS => GREATER_EQUALS,
+            other => other,
+        };
+        call.func_name = ours.to_owned();
+    }
+    parts_mut(expression).into_iter().for_each(compare_by_value);
 }
 
 /// A map for an expression, of what is set.
@@ -186,9 +234,9 @@ fn is_small(value: &Value, bytes_left: &mut usize) -> bool {
 }
 
 /// Parses on a stack that is large enough for any text of the allowed length, and apart, for the parser panics on some.
-fn parse(source: String) -> Result<Program, ExpressionError> {
+fn parse(source: String) -> Result<IdedExpr, ExpressionError> {
     let parsing =
-        thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn(move || Program::compile(&source));
+        thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn(move || Parser::default().parse(&source));
     let parsed = parsing.map_err(|error| ExpressionError::Syntax(error.to_string()))?.join();
     parsed.map_err(|_| ExpressionError::Syntax("the parser gave up on it".to_owned()))?.map_err(|errors| {
         let first = errors.errors.first().map(|error| error.msg.clone()).unwrap_or_default();
@@ -227,6 +275,31 @@ fn parts(expression: &IdedExpr) -> Vec<&IdedExpr> {
         Expr::Comprehension(inner) => {
             vec![&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result]
         }
+    }
+}
+
+/// The same, to be changed.
+fn parts_mut(expression: &mut IdedExpr) -> Vec<&mut IdedExpr> {
+    fn of_entry(entry: &mut IdedEntryExpr) -> Vec<&mut IdedExpr> {
+        match &mut entry.expr {
+            EntryExpr::StructField(field) => vec![&mut field.value],
+            EntryExpr::MapEntry(entry) => vec![&mut entry.key, &mut entry.value],
+        }
+    }
+    match &mut expression.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
+        Expr::Call(call) => call.target.as_deref_mut().into_iter().chain(&mut call.args).collect(),
+        Expr::List(list) => list.elements.iter_mut().collect(),
+        Expr::Map(map) => map.entries.iter_mut().flat_map(of_entry).collect(),
+        Expr::Struct(message) => message.entries.iter_mut().flat_map(of_entry).collect(),
+        Expr::Select(select) => vec![&mut select.operand],
+        Expr::Comprehension(inner) => vec![
+            &mut inner.iter_range,
+            &mut inner.accu_init,
+            &mut inner.loop_cond,
+            &mut inner.loop_step,
+            &mut inner.result,
+        ],
     }
 }
 
@@ -291,6 +364,23 @@ mod tests {
         check("job.nothing == 1", Ok(false));
         check("job.priority / 0 == 1", Ok(false));
         check("job.priority", Ok(false));
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        let is_true = |source: &str| {
+            let data = map([("two", Some(Value::Float(2.0))), ("half", Some(Value::Float(0.5)))]);
+            Expression::compile(source, &["data"]).unwrap().evaluate(vec![("data", data)])
+        };
+        for source in [
+            "data.two == 2 && 2 == data.two && data.two == 2.0 && data.two != 3",
+            "data.two < 3 && data.two <= 2 && data.two > 1 && data.two >= 2 && data.half < 1 && 0 < data.half",
+            "[1, 2].exists(n, n == data.two) && [data.two, 1] == [2, 1]",
+            "data.two == 2u && !(data.two == '2')",
+        ] {
+            assert_eq!(is_true(source), Ok(true), "{source}");
+        }
+        assert!(is_true("data.two < 'three'").is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     tasks,
 };
 use crate::proto::v1::{
-    Assignee, CompletionStatus, JobActionType, JobEventType, JobStatus, PerformJobActionResponse, Step,
+    Assignee, CompletionStatus, JobActionType, JobEventType, PerformJobActionResponse, Step,
     StepActionStatus, StepKind, StepResponse, StepStatus, TaskStatus, assignee,
 };
 
@@ -79,6 +79,8 @@ impl PerformJobAction {
         let before = state.clone();
         let mut draft = Draft::of(state, context);
         draft.item_id.clone_from(&self.item_id);
+        // The first Run or Finish that does something begins the job.
+        draft.begins_job = matches!(self.action, JobActionType::Run | JobActionType::Finish);
 
         let mut step_responses = Vec::new();
         let step_ids = self.chosen(&draft.state);
@@ -218,7 +220,6 @@ impl PerformJobAction {
     }
 
     fn start(&self, draft: &mut Draft<'_>, step: Step) -> Outcome {
-        begin_job(draft);
         let start_time = step.start_time.or(Some(draft.context.now));
         let mut step = Step { start_time, answer: self.answer.clone(), task_id: String::new(), ..step };
         match table::start(step.kind()) {
@@ -251,7 +252,6 @@ impl PerformJobAction {
         if self.answer.is_none() {
             return table::UNANSWERED.into();
         }
-        begin_job(draft);
         let step = Step { answer: self.answer.clone(), ..step };
         if self.action == JobActionType::Finish {
             left(advance::finish(draft, step))
@@ -268,7 +268,6 @@ impl PerformJobAction {
         if step.kind() == StepKind::Question && answer.is_none() {
             return table::UNANSWERED.into();
         }
-        begin_job(draft);
         left(advance::finish(draft, Step { answer, ..step }))
     }
 }
@@ -279,20 +278,10 @@ fn left(left: advance::Left) -> Outcome {
     Outcome { status, remarks: left.failures }
 }
 
-/// The first Run or Finish of a job that was not begun, or rests.
-fn begin_job(draft: &mut Draft<'_>) {
-    if matches!(draft.state.job.status(), JobStatus::NotStarted | JobStatus::Paused) {
-        let mut job = draft.state.job.clone();
-        job.set_status(JobStatus::Active);
-        draft.record_job(JobEventType::JobUpdated, job);
-    }
-}
-
 fn skip(draft: &mut Draft<'_>, step: &Step) -> Outcome {
     if !step.can_skip {
         return table::NOT_BEGUN.into();
     }
-    begin_job(draft);
     left(advance::skip(draft, step))
 }
 

@@ -7,7 +7,7 @@
 //! * A way through the step that was just left does not count: it is the next round of a loop.
 //! * A step that only one step leads to has nothing to wait for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{decision::Draft, steps, tasks, workflow::Definition};
 use crate::proto::v1::{CompletionStatus, JobEventType, JobStatus, Step, StepStatus, TaskStatus};
@@ -42,7 +42,8 @@ pub(super) fn finish(draft: &mut Draft<'_>, step: Step) -> Left {
         _ => "FINISHED",
     };
     let left = leave(draft, &step, StepStatus::Finished, outcome);
-    if left.is_stuck && step.status() != StepStatus::Executed {
+    let answer = draft.state.steps.get(&step.step_id).and_then(|before| before.answer.as_ref());
+    if left.is_stuck && (step.status() != StepStatus::Executed || step.answer.as_ref() != answer) {
         set_status(draft, step, StepStatus::Executed, JobEventType::StepExecuted);
     }
     left
@@ -56,7 +57,9 @@ pub(super) fn skip(draft: &mut Draft<'_>, step: &Step) -> Left {
 fn leave(draft: &mut Draft<'_>, step: &Step, status: StepStatus, outcome: &str) -> Left {
     let context = draft.context;
     let definition = context.workflow.as_deref().filter(|_| steps::follows_definition(&draft.state.job));
-    let followed = definition.map(|definition| definition.follow(&draft.state.job, step, outcome));
+    let begun = draft.begun();
+    let job = begun.as_ref().unwrap_or(&draft.state.job);
+    let followed = definition.map(|definition| definition.follow(job, step, outcome));
     let followed = followed.unwrap_or_default();
     let is_stuck = definition.is_some() && !followed.is_end && followed.next.is_empty();
     let left = Left { is_stuck, failures: followed.failures };
@@ -69,10 +72,13 @@ fn leave(draft: &mut Draft<'_>, step: &Step, status: StepStatus, outcome: &str) 
     done.finish_time = Some(context.now);
     let mut current = draft.state.job.current_step_ids.clone();
     current.retain(|id| *id != step.step_id);
-    let (reached, waiting) = match definition {
+    let (reached, mut waiting) = match definition {
         Some(definition) => reached(draft, definition, &step.step_id, &followed.next, &current),
         None => (Vec::new(), Vec::new()),
     };
+    // A step can lead to itself, and wait there for others.
+    done.awaits_join = waiting.iter().any(|waiting| waiting.step_id == done.step_id);
+    waiting.retain(|waiting| waiting.step_id != done.step_id);
     let kind =
         if status == StepStatus::Skipped { JobEventType::StepSkipped } else { JobEventType::StepFinished };
     draft.record_step(kind, done, waiting, Some(current));
@@ -80,8 +86,9 @@ fn leave(draft: &mut Draft<'_>, step: &Step, status: StepStatus, outcome: &str) 
         activate(draft, &step_id);
     }
     // Of a job without a definition only what devices reported is known: they say when it is done.
-    if definition.is_some() && draft.state.job.current_step_ids.is_empty() {
-        let mut job = draft.state.job.clone();
+    let job = &draft.state.job;
+    if definition.is_some() && job.current_step_ids.is_empty() && job.status() != JobStatus::Completed {
+        let mut job = job.clone();
         job.set_status(JobStatus::Completed);
         draft.record_job(JobEventType::JobCompleted, job);
     }
@@ -99,12 +106,13 @@ fn reached(
     let steps = &draft.state.steps;
     let is_new = |id: &&String| !current.contains(id) && steps.get(*id).is_some_and(|step| !step.awaits_join);
     let new: Vec<&str> = next.iter().filter(is_new).map(String::as_str).collect();
-    let mut reached = ready(definition, &new, current, Some(left));
-
     let already = steps.values().filter(|step| step.awaits_join).map(|step| step.step_id.as_str());
-    let waiting: Vec<&str> = already.chain(new.iter().copied().filter(|id| !reached.contains(*id))).collect();
+    let mut waiting: Vec<&str> = already.chain(new.iter().copied()).collect();
+    let mut reached = ready(definition, &new, &waiting, current, Some(left));
+
+    waiting.retain(|id| !reached.contains(*id));
     let going: Vec<String> = current.iter().cloned().chain(reached.iter().cloned()).collect();
-    reached.extend(ready(definition, &waiting, &going, Some(left)));
+    reached.extend(ready(definition, &waiting, &waiting, &going, Some(left)));
 
     let newly_waiting = new.iter().filter(|id| !reached.contains(**id)).filter_map(|id| steps.get(*id));
     let newly_waiting = newly_waiting.map(|step| Step { awaits_join: true, ..step.clone() }).collect();
@@ -118,38 +126,40 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
     let state = &draft.state;
     let waiting = state.steps.values().filter(|step| step.awaits_join).map(|step| step.step_id.as_str());
     let waiting: Vec<&str> = waiting.collect();
-    for step_id in ready(definition, &waiting, &state.job.current_step_ids, None) {
+    for step_id in ready(definition, &waiting, &waiting, &state.job.current_step_ids, None) {
         activate(draft, &step_id);
     }
 }
 
-/// Those of some steps that have nothing to wait for.
+/// Those of some steps that have nothing to wait for: neither a current step, nor another one that waits or is reached.
 fn ready(
     definition: &Definition,
     steps: &[&str],
+    others: &[&str],
     current: &[String],
     left: Option<&str>,
 ) -> BTreeSet<String> {
-    let before: Vec<_> = steps.iter().map(|step_id| definition.before(step_id, left)).collect();
-    let is_ready = |at: &usize| {
-        let at = *at;
-        let step_id = steps[at];
+    let before: HashMap<&str, _> =
+        others.iter().map(|step_id| (*step_id, definition.before(step_id, left))).collect();
+    let is_ready = |step_id: &&&str| {
+        let step_id = **step_id;
         let waits_for_current = || {
             let before = definition.before(step_id, None);
             current.iter().any(|current| before.contains(current.as_str()))
         };
-        let waits_for_other = || {
-            (0..steps.len())
-                .any(|other| before[at].contains(steps[other]) && !before[other].contains(step_id))
-        };
+        let waits_for_other =
+            || others.iter().any(|other| before[step_id].contains(other) && !before[other].contains(step_id));
         !definition.joins(step_id) || !waits_for_current() && !waits_for_other()
     };
-    (0..steps.len()).filter(is_ready).map(|at| steps[at].to_owned()).collect()
+    steps.iter().filter(is_ready).map(|step_id| (*step_id).to_owned()).collect()
 }
 
 /// Makes a step current, for another visit.
 pub(super) fn activate(draft: &mut Draft<'_>, step_id: &str) {
-    let Some(step) = draft.state.steps.get(step_id).map(visited) else { return };
+    let Some(step) = draft.state.steps.get(step_id).cloned() else { return };
+    // It can run without being current: a device said that it is elsewhere.
+    tasks::end(draft, &step, CompletionStatus::Terminated);
+    let step = visited(&step);
     let mut current = draft.state.job.current_step_ids.clone();
     if !current.contains(&step.step_id) {
         current.push(step.step_id.clone());

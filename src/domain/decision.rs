@@ -7,7 +7,7 @@ use super::{
 };
 use crate::proto::{
     storage::v1::SyncRecord,
-    v1::{Actor, Job, JobEvent, JobEventType, JobSummary, Step},
+    v1::{Actor, Job, JobEvent, JobEventType, JobStatus, JobSummary, Step},
 };
 
 /// What a decision knows beside the state and the command.
@@ -108,6 +108,8 @@ pub(super) struct Draft<'c> {
     ids_given: u128,
     /// The `item_id` of the request.
     pub(super) item_id: String,
+    /// What happens to a step begins the job, where that was not begun or rests.
+    pub(super) begins_job: bool,
 }
 
 impl<'c> Draft<'c> {
@@ -121,7 +123,16 @@ impl<'c> Draft<'c> {
     pub(super) fn new_job(job: Job, context: &'c Context) -> Self {
         let state = JobState { job, ..JobState::default() };
         let item_id = String::new();
-        Self { state, context, events: Vec::new(), sync: None, summary: None, ids_given: 0, item_id }
+        Self {
+            state,
+            context,
+            events: Vec::new(),
+            sync: None,
+            summary: None,
+            ids_given: 0,
+            item_id,
+            begins_job: false,
+        }
     }
 
     /// A new id of ours.
@@ -129,6 +140,16 @@ impl<'c> Draft<'c> {
         let unique = self.context.new_ids.unique.wrapping_add(self.ids_given);
         self.ids_given += 1;
         Id(prefix, NewIds { unique, ..self.context.new_ids }).to_string()
+    }
+
+    /// The job as it is when a step goes on, where that begins it.
+    pub(super) fn begun(&self) -> Option<Job> {
+        let rests = matches!(self.state.job.status(), JobStatus::NotStarted | JobStatus::Paused);
+        (self.begins_job && rests).then(|| {
+            let mut job = self.state.job.clone();
+            job.set_status(JobStatus::Active);
+            job
+        })
     }
 
     /// The job's new head, told by an event.
@@ -145,6 +166,9 @@ impl<'c> Draft<'c> {
         further: Vec<Step>,
         current: Option<Vec<String>>,
     ) {
+        if let Some(job) = self.begun() {
+            self.record_job(JobEventType::JobUpdated, job);
+        }
         let stamp = |step: Step| Step { update_time: Some(self.context.now), ..step };
         let step = stamp(step);
         let further: Vec<Step> = further.into_iter().map(stamp).collect();

@@ -175,7 +175,8 @@ pub(super) fn review(draft: &mut Draft<'_>, step_id: &str) {
     }
 }
 
-fn is_due(hold: &Hold, context: &Context) -> bool {
+/// Its time has come.
+pub(super) fn is_due(hold: &Hold, context: &Context) -> bool {
     let time = hold.scheduled_release_time.as_ref();
     time.is_some() && compare_times(time, Some(&context.now)).is_le()
 }

@@ -32,6 +32,8 @@ mod fixtures;
 pub mod form;
 mod holds;
 mod job;
+#[cfg(test)]
+mod model;
 mod patch;
 mod rejection;
 mod reopen;

@@ -1,12 +1,12 @@
 //! Taking a job up again: SPEC 3.6.
 
 use super::{
-    Context, Decision, Existing, JobState, Rejection, advance, decision::Draft, job, steps,
+    Context, Decision, Existing, JobState, Rejection, advance, decision::Draft, job, steps, tasks,
     time::compare_times,
 };
 use crate::proto::{
     storage::v1::SyncRecord,
-    v1::{Job, JobEventType, JobStatus, ReopenJobResponse, Step},
+    v1::{CompletionStatus, Job, JobEventType, JobStatus, ReopenJobResponse, Step, StepStatus},
 };
 
 /// Takes a job up again that is closed, completed, or has no current step.
@@ -21,7 +21,7 @@ pub struct ReopenJob {
 }
 
 impl ReopenJob {
-    /// The state must have all steps, and what the merge keeps.
+    /// The state must have all steps, the linked tasks, and what the merge keeps.
     ///
     /// # Errors
     /// No such job, or not all of the steps in it; it has moved on; there is nothing to take up again.
@@ -73,9 +73,13 @@ fn record_reopened(draft: &mut Draft<'_>, kept: Vec<String>) {
     let is_set_aside = |step: &&Step| {
         before.contains(&step.step_id) && !kept.contains(&step.step_id) || step.awaits_join && kept != *before
     };
-    let set_aside: Vec<Step> = state.steps.values().filter(is_set_aside).map(advance::set_aside).collect();
-    let set_aside: Vec<Step> =
-        set_aside.into_iter().map(|step| Step { update_time: Some(draft.context.now), ..step }).collect();
+    let set_aside: Vec<Step> = state.steps.values().filter(is_set_aside).cloned().collect();
+    for step in &set_aside {
+        tasks::end(draft, step, CompletionStatus::Terminated);
+    }
+    let stamp = |step: Step| Step { update_time: Some(draft.context.now), ..step };
+    let set_aside: Vec<Step> = set_aside.iter().map(advance::set_aside).map(stamp).collect();
+    let state = &draft.state;
     let job = steps::with_current(state, Some(kept), |id| set_aside.iter().find(|step| step.step_id == id));
     let mut job = Job { closed: false, close_time: None, ..job.unwrap_or_else(|| state.job.clone()) };
     job.abandon_reason = None;
@@ -89,8 +93,10 @@ fn record_reopened(draft: &mut Draft<'_>, kept: Vec<String>) {
 
 /// The steps that were done last, all at the same moment.
 fn last_done(state: &JobState) -> Vec<String> {
-    let times = state.steps.values().filter_map(|step| step.finish_time.as_ref());
-    let last = times.max_by(|left, right| compare_times(Some(left), Some(right))).copied();
-    let done_then = |step: &&Step| last.is_some() && step.finish_time == last && !step.is_open();
-    steps::by_rank(state.steps.values().filter(done_then))
+    // One that was done once and is not any more still has the time.
+    let is_done = |step: &&Step| matches!(step.status(), StepStatus::Finished | StepStatus::Skipped);
+    let done = || state.steps.values().filter(is_done);
+    let times = done().map(|step| step.finish_time.as_ref());
+    let last = times.max_by(|left, right| compare_times(*left, *right)).flatten();
+    steps::by_rank(done().filter(|step| step.finish_time.as_ref() == last))
 }

@@ -21,13 +21,13 @@ use prost_types::{Struct, Timestamp, Value, value::Kind};
 
 use super::{
     Context, Decision, Definition, Existing, JOB_ID_PREFIX, JobState, Rejection, advance, canonical,
-    decision::Draft, job, steps, time::compare_times,
+    decision::Draft, holds, job, steps, tasks, time::compare_times,
 };
 use crate::proto::{
     storage::v1::{SyncHeader, SyncRecord, SyncTerminal},
     v1::{
-        BasicSyncResponse, Job, JobEventType, JobStatus, LostField, Step, StepEntry, StepJoin, StepKind,
-        StepReport, StepStatus, SyncMetadata, SyncOutcome, WorkflowReference,
+        BasicSyncResponse, CompletionStatus, Job, JobEventType, JobStatus, LostField, Step, StepEntry,
+        StepJoin, StepKind, StepReport, StepStatus, SyncMetadata, SyncOutcome, WorkflowReference,
     },
 };
 
@@ -142,7 +142,12 @@ impl Sync {
                 draft.record(JobEventType::ReportRecorded, |event| event.report = Some(report));
             }
         } else {
-            let merged = self.join(&registers);
+            let mut merged = self.join(&registers);
+            // What was completed by actions is not given up afterwards.
+            let synced = registers.terminal.as_ref().map(SyncTerminal::status);
+            if before.job.status() == JobStatus::Completed && synced != Some(JobStatus::Completed) {
+                merged.terminal.clone_from(&registers.terminal);
+            }
             let merge = Merge {
                 before: &before,
                 registers: &registers,
@@ -151,6 +156,8 @@ impl Sync {
                 now: context.now,
             };
             let steps = merge.touched_steps(&news);
+            // A report says what became of the step: nothing works at it any more.
+            let touched: Vec<&Step> = steps.keys().filter_map(|id| before.steps.get(id)).collect();
             let placed = merge.placed_steps(&steps, !given.is_empty());
             let job = merge.head(&news, &steps, &placed);
             let kind = if is_new { JobEventType::JobCreated } else { JobEventType::JobUpdated };
@@ -161,12 +168,15 @@ impl Sync {
                     event.further_steps = given;
                 });
             }
+            for step in touched {
+                tasks::end(&mut draft, step, CompletionStatus::Terminated);
+            }
             for step in placed.activated {
                 draft.record(JobEventType::StepActivated, |event| event.step = Some(step));
             }
             record_reports(&mut draft, news, steps);
             advance::settle(&mut draft);
-            let merged = record_terminal(&mut draft, &registers, merged, context);
+            let merged = record_terminal(&mut draft, merged, context);
             if merged != registers {
                 draft.record_sync(merged);
             }
@@ -219,13 +229,15 @@ impl Sync {
             // The job takes the workflow from this sync, unless it is closed.
             None => !before.job.closed,
         };
+        // A hold that was due is gone, whether or not that is told already.
+        let stands = |id: &String| before.holds.get(id).is_none_or(|hold| !holds::is_due(hold, context));
         let held = told.entry.step().and_then(|step| before.steps.get(step.step_id()));
         StepReport {
             job_id: before.job.job_id.clone(),
             entry: Some(told.entry.clone()),
             undone: told.undone,
             late: before.job.closed,
-            overrode_hold: held.is_some_and(|step| !step.hold_ids.is_empty()),
+            overrode_hold: held.is_some_and(|step| step.hold_ids.iter().any(stands)),
             workflow_version_id: version.clone().filter(|_| !is_the_jobs),
             record_time: Some(context.now),
         }
@@ -437,7 +449,10 @@ impl Merge<'_> {
             .map(|&id| {
                 let step = match (by_step.get(id), before.steps.get(id)) {
                     (Some(reports), step) => Some(self.step_of_reports(step, id, reports)),
-                    (None, Some(step)) if self.definition.is_some() => Some(self.step_without_reports(step)),
+                    // A step goes with the last report of it, but not from under a hold.
+                    (None, Some(step)) if self.definition.is_some() || !step.hold_ids.is_empty() => {
+                        Some(self.step_without_reports(step))
+                    }
                     (None, _) => None,
                 };
                 (id.to_owned(), step)
@@ -445,7 +460,7 @@ impl Merge<'_> {
             .collect()
     }
 
-    /// A step of the definition whose only report turned out to be of another step.
+    /// A step whose only report turned out to be of another step.
     fn step_without_reports(&self, step: &Step) -> Step {
         let mut step = Step { visit: 0, finish_time: None, ..step.clone() };
         step.set_status(StepStatus::Pending);
@@ -525,18 +540,9 @@ fn record_reports(draft: &mut Draft<'_>, news: Vec<StepReport>, mut touched: Tou
 }
 
 /// Brings the job to the terminal status that stands, if it is not there.
-fn record_terminal(
-    draft: &mut Draft<'_>,
-    registers: &SyncRecord,
-    mut merged: SyncRecord,
-    context: &Context,
-) -> SyncRecord {
+fn record_terminal(draft: &mut Draft<'_>, mut merged: SyncRecord, context: &Context) -> SyncRecord {
     let Some(terminal) = merged.terminal.as_ref().map(SyncTerminal::status) else { return merged };
-    // What was completed by actions is not given up afterwards.
-    let synced = registers.terminal.as_ref().map(SyncTerminal::status);
-    let completed_by_actions =
-        draft.state.job.status() == JobStatus::Completed && synced != Some(JobStatus::Completed);
-    if draft.state.job.status() == terminal || completed_by_actions {
+    if draft.state.job.status() == terminal {
         return merged;
     }
     let aborted = terminal == JobStatus::Aborted;

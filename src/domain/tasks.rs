@@ -102,30 +102,21 @@ pub(super) fn follow_if_linked(draft: &mut Draft<'_>, step_id: &str, task_id: &s
     }
 }
 
-/// Brings a current step in line with its task. Tells what following the step's paths left to be said.
+/// Brings a running step in line with its task; one that does not run has ended its task, or followed it. Tells what
+/// following the step's paths left to be said.
 pub(super) fn follow(draft: &mut Draft<'_>, step_id: &str) -> advance::Left {
     let state = &draft.state;
-    let Some(step) = state.steps.get(step_id).filter(|step| step.is_open()).cloned() else {
+    let is_running = |step: &&Step| step.status() == StepStatus::Running;
+    let Some(step) = state.steps.get(step_id).filter(is_running).cloned() else {
         return advance::Left::default();
     };
     let Some(task) = linked(state, &step) else { return advance::Left::default() };
-    let outcome = task.completion_status();
-    let status = match outcome {
-        CompletionStatus::Unspecified => StepStatus::Running,
-        CompletionStatus::Success | CompletionStatus::Warning => StepStatus::Executed,
+    match task.completion_status() {
+        CompletionStatus::Unspecified => advance::Left::default(),
+        CompletionStatus::Success | CompletionStatus::Warning => advance::executed(draft, step),
         CompletionStatus::Error | CompletionStatus::Terminated | CompletionStatus::TempError => {
-            StepStatus::Error
+            advance::set_status(draft, step, StepStatus::Error, JobEventType::StepError);
+            advance::Left::default()
         }
-    };
-    // Stopping a step ended its task, not the other way round.
-    let was_stopped = (outcome, step.status()) == (CompletionStatus::Terminated, StepStatus::Cancelled);
-    if step.status() == status || was_stopped {
-        return advance::Left::default();
     }
-    match status {
-        StepStatus::Executed => return advance::executed(draft, step),
-        StepStatus::Running => advance::set_status(draft, step, status, JobEventType::StepStarted),
-        _ => advance::set_status(draft, step, status, JobEventType::StepError),
-    }
-    advance::Left::default()
 }

@@ -89,7 +89,7 @@ impl Reads {
     /// What actions look at.
     pub(super) const LIVE: Self = Self { live: true, ..Self::STEPS };
     const REVIEW: Self = Self { dependencies: true, ..Self::LIVE };
-    const REGISTERS: Self = Self { sync: true, ..Self::STEPS };
+    const REGISTERS: Self = Self { sync: true, ..Self::LIVE };
     const REPORTS: Self = Self { sync: true, reports: true, ..Self::LIVE };
     const ALL: Self = Self { past: true, ..Self::REPORTS };
 }

@@ -556,169 +556,172 @@ fn every_definition_has_its_say() {
     check(
         told.into_iter(),
         expect![[r#"
-        SUCCESS -> RUNNING [STEP_STARTED]
-            RUN MANUAL READY
-            RUN MANUAL EXECUTED
-            RUN MANUAL PAUSED
-            RUN MANUAL CANCELLED
-            RUN MANUAL ERROR
-            RUN OPEN_APP READY
-            RUN OPEN_APP EXECUTED
-            RUN OPEN_APP PAUSED
-            RUN OPEN_APP CANCELLED
-            RUN OPEN_APP ERROR
-        SUCCESS -> FINISHED [STEP_STARTED STEP_FINISHED STEP_ACTIVATED]
-            RUN MANUAL READY proceed
-            RUN MANUAL EXECUTED proceed
-            RUN MANUAL PAUSED proceed
-            RUN MANUAL CANCELLED proceed
-            RUN MANUAL ERROR proceed
-            RUN OPEN_APP READY proceed
-            RUN OPEN_APP EXECUTED proceed
-            RUN OPEN_APP PAUSED proceed
-            RUN OPEN_APP CANCELLED proceed
-            RUN OPEN_APP ERROR proceed
-        NO_MATCHING_PATHS -> EXECUTED [STEP_STARTED STEP_EXECUTED]
-            RUN MANUAL READY proceed+stuck
-            RUN MANUAL EXECUTED proceed+stuck
-            RUN MANUAL PAUSED proceed+stuck
-            RUN MANUAL CANCELLED proceed+stuck
-            RUN MANUAL ERROR proceed+stuck
-            RUN OPEN_APP READY proceed+stuck
-            RUN OPEN_APP EXECUTED proceed+stuck
-            RUN OPEN_APP PAUSED proceed+stuck
-            RUN OPEN_APP CANCELLED proceed+stuck
-            RUN OPEN_APP ERROR proceed+stuck
-        =ALREADY_EXECUTING
-            RUN MANUAL RUNNING
-            RUN QUESTION RUNNING
-            RUN OPEN_APP RUNNING
-            RUN AUTOMATIC RUNNING
-            FINISH AUTOMATIC RUNNING
-        =WAITING_FOR_INFO
-            RUN MANUAL WAITING_FOR_INFO
-            RUN QUESTION WAITING_FOR_INFO
-            RUN OPEN_APP WAITING_FOR_INFO
-            RUN AUTOMATIC WAITING_FOR_INFO
-            FINISH MANUAL WAITING_FOR_INFO
-            FINISH QUESTION RUNNING
-            FINISH QUESTION WAITING_FOR_INFO
-            FINISH QUESTION EXECUTED
-            FINISH QUESTION PAUSED
-            FINISH OPEN_APP WAITING_FOR_INFO
-            FINISH AUTOMATIC WAITING_FOR_INFO
-        SUCCESS -> EXECUTED [STEP_EXECUTED]
-            RUN MANUAL WAITING_FOR_INFO answer
-            RUN QUESTION READY answer
-            RUN QUESTION WAITING_FOR_INFO answer
-            RUN QUESTION EXECUTED answer
-            RUN QUESTION PAUSED answer
-            RUN QUESTION CANCELLED answer
-            RUN QUESTION ERROR answer
-            RUN OPEN_APP WAITING_FOR_INFO answer
-            RUN AUTOMATIC WAITING_FOR_INFO answer
-        SUCCESS -> FINISHED [STEP_EXECUTED STEP_FINISHED STEP_ACTIVATED]
-            RUN MANUAL WAITING_FOR_INFO proceed+answer
-            RUN QUESTION READY proceed+answer
-            RUN QUESTION WAITING_FOR_INFO proceed+answer
-            RUN QUESTION EXECUTED proceed+answer
-            RUN QUESTION PAUSED proceed+answer
-            RUN QUESTION CANCELLED proceed+answer
-            RUN QUESTION ERROR proceed+answer
-            RUN OPEN_APP WAITING_FOR_INFO proceed+answer
-            RUN AUTOMATIC WAITING_FOR_INFO proceed+answer
-        NO_MATCHING_PATHS -> EXECUTED [STEP_EXECUTED]
-            RUN MANUAL WAITING_FOR_INFO proceed+answer+stuck
-            RUN QUESTION READY proceed+answer+stuck
-            RUN QUESTION WAITING_FOR_INFO proceed+answer+stuck
-            RUN QUESTION EXECUTED proceed+answer+stuck
-            RUN QUESTION PAUSED proceed+answer+stuck
-            RUN QUESTION CANCELLED proceed+answer+stuck
-            RUN QUESTION ERROR proceed+answer+stuck
-            RUN OPEN_APP WAITING_FOR_INFO proceed+answer+stuck
-            RUN AUTOMATIC WAITING_FOR_INFO proceed+answer+stuck
-            FINISH MANUAL RUNNING stuck
-            FINISH MANUAL WAITING_FOR_INFO answer+stuck
-            FINISH MANUAL PAUSED stuck
-            FINISH QUESTION RUNNING answer+stuck
-            FINISH QUESTION WAITING_FOR_INFO answer+stuck
-            FINISH QUESTION PAUSED answer+stuck
-            FINISH OPEN_APP RUNNING stuck
-            FINISH OPEN_APP WAITING_FOR_INFO answer+stuck
-            FINISH OPEN_APP PAUSED stuck
-            FINISH AUTOMATIC WAITING_FOR_INFO answer+stuck
-            FINISH AUTOMATIC PAUSED stuck
-        SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
-            RUN QUESTION READY
-            RUN QUESTION EXECUTED
-            RUN QUESTION PAUSED
-            RUN QUESTION CANCELLED
-            RUN QUESTION ERROR
-        SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
-            RUN AUTOMATIC READY
-            RUN AUTOMATIC EXECUTED
-            RUN AUTOMATIC PAUSED
-            RUN AUTOMATIC CANCELLED
-            RUN AUTOMATIC ERROR
-        =NO_STARTED_STEP
-            FINISH MANUAL READY
-            FINISH MANUAL CANCELLED
-            FINISH MANUAL ERROR
-            FINISH QUESTION READY
-            FINISH QUESTION CANCELLED
-            FINISH QUESTION ERROR
-            FINISH OPEN_APP READY
-            FINISH OPEN_APP CANCELLED
-            FINISH OPEN_APP ERROR
-            FINISH AUTOMATIC READY
-            FINISH AUTOMATIC CANCELLED
-            FINISH AUTOMATIC ERROR
-        SUCCESS -> SKIPPED [STEP_SKIPPED STEP_ACTIVATED]
-            FINISH MANUAL READY skip
-            FINISH MANUAL CANCELLED skip
-            FINISH MANUAL ERROR skip
-            FINISH QUESTION READY skip
-            FINISH QUESTION CANCELLED skip
-            FINISH QUESTION ERROR skip
-            FINISH OPEN_APP READY skip
-            FINISH OPEN_APP CANCELLED skip
-            FINISH OPEN_APP ERROR skip
-            FINISH AUTOMATIC READY skip
-            FINISH AUTOMATIC CANCELLED skip
-            FINISH AUTOMATIC ERROR skip
-        =NO_MATCHING_PATHS
-            FINISH MANUAL READY skip+stuck
-            FINISH MANUAL EXECUTED stuck
-            FINISH MANUAL CANCELLED skip+stuck
-            FINISH MANUAL ERROR skip+stuck
-            FINISH QUESTION READY skip+stuck
-            FINISH QUESTION EXECUTED answer+stuck
-            FINISH QUESTION CANCELLED skip+stuck
-            FINISH QUESTION ERROR skip+stuck
-            FINISH OPEN_APP READY skip+stuck
-            FINISH OPEN_APP EXECUTED stuck
-            FINISH OPEN_APP CANCELLED skip+stuck
-            FINISH OPEN_APP ERROR skip+stuck
-            FINISH AUTOMATIC READY skip+stuck
-            FINISH AUTOMATIC EXECUTED stuck
-            FINISH AUTOMATIC CANCELLED skip+stuck
-            FINISH AUTOMATIC ERROR skip+stuck
-        SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
-            FINISH MANUAL RUNNING
-            FINISH MANUAL WAITING_FOR_INFO answer
-            FINISH MANUAL EXECUTED
-            FINISH MANUAL PAUSED
-            FINISH QUESTION RUNNING answer
-            FINISH QUESTION WAITING_FOR_INFO answer
-            FINISH QUESTION EXECUTED answer
-            FINISH QUESTION PAUSED answer
-            FINISH OPEN_APP RUNNING
-            FINISH OPEN_APP WAITING_FOR_INFO answer
-            FINISH OPEN_APP EXECUTED
-            FINISH OPEN_APP PAUSED
-            FINISH AUTOMATIC WAITING_FOR_INFO answer
-            FINISH AUTOMATIC EXECUTED
-            FINISH AUTOMATIC PAUSED
-    "#]],
+            SUCCESS -> RUNNING [STEP_STARTED]
+                RUN MANUAL READY
+                RUN MANUAL EXECUTED
+                RUN MANUAL PAUSED
+                RUN MANUAL CANCELLED
+                RUN MANUAL ERROR
+                RUN OPEN_APP READY
+                RUN OPEN_APP EXECUTED
+                RUN OPEN_APP PAUSED
+                RUN OPEN_APP CANCELLED
+                RUN OPEN_APP ERROR
+            SUCCESS -> FINISHED [STEP_STARTED STEP_FINISHED STEP_ACTIVATED]
+                RUN MANUAL READY proceed
+                RUN MANUAL EXECUTED proceed
+                RUN MANUAL PAUSED proceed
+                RUN MANUAL CANCELLED proceed
+                RUN MANUAL ERROR proceed
+                RUN OPEN_APP READY proceed
+                RUN OPEN_APP EXECUTED proceed
+                RUN OPEN_APP PAUSED proceed
+                RUN OPEN_APP CANCELLED proceed
+                RUN OPEN_APP ERROR proceed
+            NO_MATCHING_PATHS -> EXECUTED [STEP_STARTED STEP_EXECUTED]
+                RUN MANUAL READY proceed+stuck
+                RUN MANUAL EXECUTED proceed+stuck
+                RUN MANUAL PAUSED proceed+stuck
+                RUN MANUAL CANCELLED proceed+stuck
+                RUN MANUAL ERROR proceed+stuck
+                RUN OPEN_APP READY proceed+stuck
+                RUN OPEN_APP EXECUTED proceed+stuck
+                RUN OPEN_APP PAUSED proceed+stuck
+                RUN OPEN_APP CANCELLED proceed+stuck
+                RUN OPEN_APP ERROR proceed+stuck
+            =ALREADY_EXECUTING
+                RUN MANUAL RUNNING
+                RUN QUESTION RUNNING
+                RUN OPEN_APP RUNNING
+                RUN AUTOMATIC RUNNING
+                FINISH AUTOMATIC RUNNING
+            =WAITING_FOR_INFO
+                RUN MANUAL WAITING_FOR_INFO
+                RUN QUESTION WAITING_FOR_INFO
+                RUN OPEN_APP WAITING_FOR_INFO
+                RUN AUTOMATIC WAITING_FOR_INFO
+                FINISH MANUAL WAITING_FOR_INFO
+                FINISH QUESTION RUNNING
+                FINISH QUESTION WAITING_FOR_INFO
+                FINISH QUESTION EXECUTED
+                FINISH QUESTION PAUSED
+                FINISH OPEN_APP WAITING_FOR_INFO
+                FINISH AUTOMATIC WAITING_FOR_INFO
+            SUCCESS -> EXECUTED [STEP_EXECUTED]
+                RUN MANUAL WAITING_FOR_INFO answer
+                RUN QUESTION READY answer
+                RUN QUESTION WAITING_FOR_INFO answer
+                RUN QUESTION EXECUTED answer
+                RUN QUESTION PAUSED answer
+                RUN QUESTION CANCELLED answer
+                RUN QUESTION ERROR answer
+                RUN OPEN_APP WAITING_FOR_INFO answer
+                RUN AUTOMATIC WAITING_FOR_INFO answer
+            SUCCESS -> FINISHED [STEP_EXECUTED STEP_FINISHED STEP_ACTIVATED]
+                RUN MANUAL WAITING_FOR_INFO proceed+answer
+                RUN QUESTION READY proceed+answer
+                RUN QUESTION WAITING_FOR_INFO proceed+answer
+                RUN QUESTION EXECUTED proceed+answer
+                RUN QUESTION PAUSED proceed+answer
+                RUN QUESTION CANCELLED proceed+answer
+                RUN QUESTION ERROR proceed+answer
+                RUN OPEN_APP WAITING_FOR_INFO proceed+answer
+                RUN AUTOMATIC WAITING_FOR_INFO proceed+answer
+            NO_MATCHING_PATHS -> EXECUTED [STEP_EXECUTED]
+                RUN MANUAL WAITING_FOR_INFO proceed+answer+stuck
+                RUN QUESTION READY proceed+answer+stuck
+                RUN QUESTION WAITING_FOR_INFO proceed+answer+stuck
+                RUN QUESTION EXECUTED proceed+answer+stuck
+                RUN QUESTION PAUSED proceed+answer+stuck
+                RUN QUESTION CANCELLED proceed+answer+stuck
+                RUN QUESTION ERROR proceed+answer+stuck
+                RUN OPEN_APP WAITING_FOR_INFO proceed+answer+stuck
+                RUN AUTOMATIC WAITING_FOR_INFO proceed+answer+stuck
+                FINISH MANUAL RUNNING stuck
+                FINISH MANUAL WAITING_FOR_INFO answer+stuck
+                FINISH MANUAL EXECUTED answer+stuck
+                FINISH MANUAL PAUSED stuck
+                FINISH QUESTION RUNNING answer+stuck
+                FINISH QUESTION WAITING_FOR_INFO answer+stuck
+                FINISH QUESTION EXECUTED answer+stuck
+                FINISH QUESTION PAUSED answer+stuck
+                FINISH OPEN_APP RUNNING stuck
+                FINISH OPEN_APP WAITING_FOR_INFO answer+stuck
+                FINISH OPEN_APP EXECUTED answer+stuck
+                FINISH OPEN_APP PAUSED stuck
+                FINISH AUTOMATIC WAITING_FOR_INFO answer+stuck
+                FINISH AUTOMATIC EXECUTED answer+stuck
+                FINISH AUTOMATIC PAUSED stuck
+            SUCCESS -> WAITING_FOR_INFO [STEP_WAITING_FOR_INFO]
+                RUN QUESTION READY
+                RUN QUESTION EXECUTED
+                RUN QUESTION PAUSED
+                RUN QUESTION CANCELLED
+                RUN QUESTION ERROR
+            SUCCESS -> RUNNING [STEP_STARTED TASK_CREATED]
+                RUN AUTOMATIC READY
+                RUN AUTOMATIC EXECUTED
+                RUN AUTOMATIC PAUSED
+                RUN AUTOMATIC CANCELLED
+                RUN AUTOMATIC ERROR
+            =NO_STARTED_STEP
+                FINISH MANUAL READY
+                FINISH MANUAL CANCELLED
+                FINISH MANUAL ERROR
+                FINISH QUESTION READY
+                FINISH QUESTION CANCELLED
+                FINISH QUESTION ERROR
+                FINISH OPEN_APP READY
+                FINISH OPEN_APP CANCELLED
+                FINISH OPEN_APP ERROR
+                FINISH AUTOMATIC READY
+                FINISH AUTOMATIC CANCELLED
+                FINISH AUTOMATIC ERROR
+            SUCCESS -> SKIPPED [STEP_SKIPPED STEP_ACTIVATED]
+                FINISH MANUAL READY skip
+                FINISH MANUAL CANCELLED skip
+                FINISH MANUAL ERROR skip
+                FINISH QUESTION READY skip
+                FINISH QUESTION CANCELLED skip
+                FINISH QUESTION ERROR skip
+                FINISH OPEN_APP READY skip
+                FINISH OPEN_APP CANCELLED skip
+                FINISH OPEN_APP ERROR skip
+                FINISH AUTOMATIC READY skip
+                FINISH AUTOMATIC CANCELLED skip
+                FINISH AUTOMATIC ERROR skip
+            =NO_MATCHING_PATHS
+                FINISH MANUAL READY skip+stuck
+                FINISH MANUAL EXECUTED stuck
+                FINISH MANUAL CANCELLED skip+stuck
+                FINISH MANUAL ERROR skip+stuck
+                FINISH QUESTION READY skip+stuck
+                FINISH QUESTION CANCELLED skip+stuck
+                FINISH QUESTION ERROR skip+stuck
+                FINISH OPEN_APP READY skip+stuck
+                FINISH OPEN_APP EXECUTED stuck
+                FINISH OPEN_APP CANCELLED skip+stuck
+                FINISH OPEN_APP ERROR skip+stuck
+                FINISH AUTOMATIC READY skip+stuck
+                FINISH AUTOMATIC EXECUTED stuck
+                FINISH AUTOMATIC CANCELLED skip+stuck
+                FINISH AUTOMATIC ERROR skip+stuck
+            SUCCESS -> FINISHED [STEP_FINISHED STEP_ACTIVATED]
+                FINISH MANUAL RUNNING
+                FINISH MANUAL WAITING_FOR_INFO answer
+                FINISH MANUAL EXECUTED
+                FINISH MANUAL PAUSED
+                FINISH QUESTION RUNNING answer
+                FINISH QUESTION WAITING_FOR_INFO answer
+                FINISH QUESTION EXECUTED answer
+                FINISH QUESTION PAUSED answer
+                FINISH OPEN_APP RUNNING
+                FINISH OPEN_APP WAITING_FOR_INFO answer
+                FINISH OPEN_APP EXECUTED
+                FINISH OPEN_APP PAUSED
+                FINISH AUTOMATIC WAITING_FOR_INFO answer
+                FINISH AUTOMATIC EXECUTED
+                FINISH AUTOMATIC PAUSED
+        "#]],
     );
 }

@@ -1,7 +1,10 @@
 //! The law of SPEC 3.1: syncs of one job, in any order and with any repeats, end in the same synced state. And what holds
 //! of every decision, whatever comes between.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use prost::Message;
@@ -10,15 +13,15 @@ use prost_types::{NullValue, Struct, Timestamp, Value, value::Kind};
 use super::{Sync, Told};
 use crate::{
     domain::{
-        AbortJob, CloseJob, Context, CreateJob, Decision, DeleteJob, Existing, JobField, JobState, NewIds,
-        Rejection, UpdateJob,
+        AbortJob, CloseJob, Context, CreateJob, Decision, Definition, DeleteJob, Existing, JobField,
+        JobState, NewIds, Rejection, UpdateJob,
         fixtures::{JOB_1, STATUSES, at, check_events, context},
     },
     proto::{
         storage::v1::SyncHeader,
         v1::{
-            BasicSyncResponse, Job, JobStatus, SingleStep, StepEntry, StepReport, StepStatus, SyncMetadata,
-            SyncOutcome,
+            BasicSyncResponse, Job, JobStatus, Path, SingleStep, StepDefinition, StepEntry, StepReport,
+            StepStatus, SyncMetadata, SyncOutcome, Workflow, WorkflowReference,
         },
     },
 };
@@ -60,8 +63,12 @@ fn properties() -> impl Strategy<Value = Option<Struct>> {
 
 fn header() -> impl Strategy<Value = SyncHeader> {
     let ordered_by = (time(), time());
-    let shown =
-        (word(&["", "one", "two"]), word(&["", "red", "blue"]), word(&["s1", "s2", "s9"]), word(&["broken"]));
+    let shown = (
+        word(&["", "one", "two"]),
+        word(&["", "red", "blue"]),
+        word(&["s1", "s2", "s3", "s9"]),
+        word(&["broken"]),
+    );
     let kept = (
         properties(),
         value(),
@@ -123,6 +130,35 @@ prop_compose! {
     }
 }
 
+/// The workflow of the syncs: unknown here, or published, and then with some of the steps that devices tell of.
+fn published() -> impl Strategy<Value = Option<Arc<Definition>>> {
+    let some = || prop::sample::subsequence(vec!["s1", "s2", "s3", "s9"], 1..=4);
+    let numbers = prop::collection::vec(prop::option::of(1..3), 4);
+    let workflow = (some(), some(), numbers).prop_map(|(step_ids, starts, numbers)| {
+        let step = |(index, id): (usize, &&str)| StepDefinition {
+            step_id: (*id).to_owned(),
+            number: numbers[index],
+            // Reports never follow paths, wherever these lead.
+            paths: vec![Path { next_step_id: step_ids[0].to_owned(), ..Path::default() }],
+            ..StepDefinition::default()
+        };
+        let mut start_step_ids: Vec<String> =
+            starts.iter().filter(|id| step_ids.contains(id)).map(|id| (*id).to_owned()).collect();
+        if start_step_ids.is_empty() {
+            start_step_ids.push(step_ids[0].to_owned());
+        }
+        Workflow {
+            workflow_id: "workflow".to_owned(),
+            version_id: "1".to_owned(),
+            steps: step_ids.iter().enumerate().map(step).collect(),
+            start_step_ids,
+            ..Workflow::default()
+        }
+    });
+    let published = workflow.prop_map(|workflow| Some(Arc::new(Definition::new(workflow))));
+    prop_oneof![1 => Just(None), 2 => published]
+}
+
 /// Syncs, and two orders of them in which each occurs at least once.
 fn syncs_in_two_orders() -> impl Strategy<Value = (Vec<Sync>, Vec<usize>, Vec<usize>)> {
     prop::collection::vec(sync(), 1..7).prop_flat_map(|syncs| {
@@ -143,11 +179,12 @@ fn decide(existing: &Existing, sync: &Sync, context: &Context) -> Decision<Basic
 }
 
 /// The state after the syncs in that order, beginning at a time of its own.
-fn merge(syncs: &[Sync], order: &[usize], begin: i64) -> JobState {
+fn merge(syncs: &[Sync], order: &[usize], workflow: Option<&Arc<Definition>>, begin: i64) -> JobState {
     let mut existing = Existing::Nothing;
     for (passed, &index) in (begin..).zip(order) {
         let context = Context {
             new_ids: NewIds { partition: 0, unique: begin.unsigned_abs().into() },
+            workflow: workflow.cloned(),
             ..context(passed)
         };
         let decision = decide(&existing, &syncs[index], &context);
@@ -184,7 +221,7 @@ fn synced(state: &JobState) -> JobState {
 }
 
 /// What SPEC 3.1 says of the end, written down once more: from all the syncs at once, and not one by one.
-fn check_against_spec(syncs: &[Sync], end: &JobState) {
+fn check_against_spec(syncs: &[Sync], workflow: Option<&Workflow>, end: &JobState) {
     let time = |time: &Option<Timestamp>| time.map(|time| (time.seconds, time.nanos));
     let step =
         |entry: &StepEntry| entry.single_step.clone().or(entry.report_step.clone()).expect("one is set");
@@ -201,22 +238,37 @@ fn check_against_spec(syncs: &[Sync], end: &JobState) {
     let reports = end.reports.iter().map(|(id, report)| (id.clone(), key(&entry(report), report.undone)));
     assert_eq!(reports.collect::<BTreeMap<_, _>>(), greatest, "of each report the greatest stands");
 
-    let step_ids: BTreeSet<_> =
-        end.reports.values().map(|report| step(&entry(report)).step_id().to_owned()).collect();
-    assert_eq!(end.steps.keys().cloned().collect::<BTreeSet<_>>(), step_ids, "the steps are those reported");
-    for (id, has) in &end.steps {
-        let of_step = end.reports.values().filter(|report| step(&entry(report)).step_id() == id);
-        let visits = of_step.filter(|report| !report.undone).count();
-        let status = if visits > 0 { StepStatus::Finished } else { StepStatus::Ready };
-        assert_eq!((has.status(), usize::try_from(has.visit).unwrap()), (status, visits), "step {id}");
-    }
-
     let metadata = |sync: &Sync| sync.header.metadata.clone().expect("a header has metadata");
     let newest = syncs.iter().max_by_key(|sync| {
         let metadata = metadata(sync);
         (time(&metadata.updated), time(&metadata.modified), sync.header.encode_to_vec(), sync.status as i32)
     });
     let newest = newest.expect("there is at least one sync");
+    let device_is_at = metadata(newest).current_step;
+
+    let step_ids: BTreeSet<String> = match workflow {
+        Some(workflow) => workflow.steps.iter().map(|step| step.step_id.clone()).collect(),
+        None => end.reports.values().map(|report| step(&entry(report)).step_id().to_owned()).collect(),
+    };
+    assert_eq!(
+        end.steps.keys().cloned().collect::<BTreeSet<_>>(),
+        step_ids,
+        "the steps are those published, or else those reported"
+    );
+    let starts = workflow.map(|workflow| workflow.start_step_ids.as_slice()).unwrap_or_default();
+    for (id, has) in &end.steps {
+        let of_step = end.reports.values().filter(|report| step(&entry(report)).step_id() == id);
+        let undone: Vec<bool> = of_step.map(|report| report.undone).collect();
+        let visits = undone.iter().filter(|undone| !**undone).count();
+        let is_reached = starts.contains(id) || device_is_at.as_ref() == Some(id);
+        let expected = match (undone.is_empty(), visits) {
+            (true, _) if is_reached => (StepStatus::Ready, 1),
+            (true, _) => (StepStatus::Pending, 0),
+            (false, 0) => (StepStatus::Ready, 0),
+            (false, visits) => (StepStatus::Finished, visits),
+        };
+        assert_eq!((has.status(), usize::try_from(has.visit).unwrap()), expected, "step {id}");
+    }
     assert_eq!(end.job.title, metadata(newest).job_title, "the newest header stands");
     assert_eq!(end.job.team, newest.header.team, "the newest header stands");
 
@@ -241,7 +293,7 @@ fn check_against_spec(syncs: &[Sync], end: &JobState) {
     let mut open: Vec<_> = end.steps.values().filter(|step| step.status() == StepStatus::Ready).collect();
     open.sort_by_key(|step| (step.number.is_none(), step.number, step.step_id.clone()));
     let open: Vec<_> = open.into_iter().map(|step| step.step_id.clone()).collect();
-    let current = match metadata(newest).current_step {
+    let current = match device_is_at {
         Some(device) if open.contains(&device) => vec![device],
         _ => open,
     };
@@ -253,15 +305,19 @@ fn check_against_spec(syncs: &[Sync], end: &JobState) {
 
 proptest! {
     #[test]
-    fn syncs_in_any_order_end_in_the_same_state((syncs, one, other) in syncs_in_two_orders()) {
-        let first = merge(&syncs, &one, 100);
-        let second = merge(&syncs, &other, 200);
+    fn syncs_in_any_order_end_in_the_same_state(
+        (syncs, one, other) in syncs_in_two_orders(),
+        published in published(),
+    ) {
+        let first = merge(&syncs, &one, published.as_ref(), 100);
+        let second = merge(&syncs, &other, published.as_ref(), 200);
         prop_assert_eq!(synced(&first), synced(&second));
-        check_against_spec(&syncs, &first);
+        check_against_spec(&syncs, published.as_ref().map(|published| published.workflow()), &first);
 
         for sync in &syncs {
             let existing = Existing::Job(Box::new(first.clone()));
-            let repeated = decide(&existing, sync, &context(300));
+            let context = Context { workflow: published.clone(), ..context(300) };
+            let repeated = decide(&existing, sync, &context);
             prop_assert_eq!(repeated.reply.outcome(), SyncOutcome::Unchanged);
             prop_assert_eq!(repeated.events, vec![]);
             prop_assert_eq!(repeated.sync, None);
@@ -291,7 +347,11 @@ fn command() -> impl Strategy<Value = Command> {
     });
     prop_oneof![
         12 => sync().prop_map(Command::Sync),
-        2 => job.prop_map(|job| Command::Create(CreateJob { job_id: None, job })),
+        2 => (job, any::<bool>()).prop_map(|(job, follows)| {
+            let workflow_id = "workflow".to_owned();
+            let workflow = follows.then(|| WorkflowReference { workflow_id, ..WorkflowReference::default() });
+            Command::Create(CreateJob { job_id: None, job: Job { workflow, ..job } })
+        }),
         4 => update,
         1 => word(&["lost"]).prop_map(move |reason| Command::Abort(AbortJob { job_id: job_id(), reason, etag: None })),
         1 => Just(Command::Close(CloseJob { job_id: job_id(), etag: None })),
@@ -332,10 +392,14 @@ fn lasting(state: &JobState) -> Job {
 
 proptest! {
     #[test]
-    fn events_rebuild_the_state_whatever_comes(commands in prop::collection::vec(command(), 1..12)) {
+    fn events_rebuild_the_state_whatever_comes(
+        commands in prop::collection::vec(command(), 1..12),
+        published in published(),
+    ) {
         let mut existing = Existing::Nothing;
         for (now, command) in (100..).zip(&commands) {
-            let Ok(state) = apply(&existing, command, &context(now)) else { continue };
+            let context = Context { workflow: published.clone(), ..context(now) };
+            let Ok(state) = apply(&existing, command, &context) else { continue };
             if let (Existing::Job(before), Command::Sync(_)) = (&existing, command) {
                 prop_assert_eq!(is_closed_by_command(&state), is_closed_by_command(before));
                 if is_closed_by_command(&state) {

@@ -26,6 +26,8 @@ pub struct PerformJobAction {
     pub action: JobActionType,
     /// The steps, each once; empty: the current ones, or for ReleaseHold those on hold. SetCurrentStep has exactly one.
     pub step_ids: Vec<String>,
+    /// The steps are those, also where they are none.
+    pub is_chosen: bool,
     /// What lifts the hold that is placed; of ReleaseHold, which holds are meant.
     pub terms: HoldTerms,
     /// The way around by which what the hold would wait for waits for the step; `None`: there is none.
@@ -130,7 +132,7 @@ impl PerformJobAction {
 
     /// The steps to act on. The list is fixed before the first is.
     fn chosen(&self, state: &JobState) -> Vec<String> {
-        if !self.step_ids.is_empty() {
+        if self.is_chosen || !self.step_ids.is_empty() {
             return self.step_ids.clone();
         }
         if self.action == JobActionType::ReleaseHold {

@@ -4,7 +4,7 @@
 //! A hold that is placed is looked at as well, so that none is missed which is placed while what it waits for ends. What
 //! ended while the server was down is found once, at the start, among all holds that wait.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Engine, Error, logged::Logged, reviews, round::load_dependency, tail::TailRead};
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     proto::v1::{Hold, HoldKind, JobEvent, JobEventType, StepStatus},
     store::{self, Dependent, JobKey, Partition, Sequence},
 };
+
+/// How long to wait after what could not be done.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -28,54 +31,74 @@ struct Concerned {
     waiting: BTreeSet<JobKey>,
 }
 
-/// Works until the engine stops.
-pub(super) async fn run(engine: Engine, partition: Partition) {
+/// Works until the engine stops, from a place that was taken before anything was looked at.
+pub(super) async fn run(engine: Engine, partition: Partition, mut place: Sequence) {
     let stop = engine.shared.stop.clone();
-    tokio::select! {
-        () = stop.cancelled() => {}
-        outcome = follow(&engine, partition) => {
-            if let Err(error) = outcome {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, partition = partition.0, "what waits for other jobs is no longer released");
+    loop {
+        let outcome = tokio::select! {
+            () = stop.cancelled() => return,
+            outcome = follow(&engine, partition, &mut place) => outcome,
+        };
+        match outcome {
+            Ok(()) | Err(Error::Stopping | Error::Failed(_)) => return,
+            Err(Error::Store(error @ store::Error::Failed(_))) => {
+                engine.shared.failed.send_replace(Some(Arc::new(error)));
+                return;
             }
+            // The place has not moved past what was not done.
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    partition = partition.0,
+                    "what waits for other jobs is released later"
+                );
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
         }
     }
 }
 
-async fn follow(engine: &Engine, partition: Partition) -> Result<(), Error> {
+async fn follow(engine: &Engine, partition: Partition, place: &mut Sequence) -> Result<(), Error> {
     let mut head = engine.shared.store.head(partition);
-    let mut place = engine.tail(partition).head();
     catch_up(engine, partition).await?;
     loop {
-        head.borrow_and_update();
+        let newest = *head.borrow_and_update();
         let mut concerned = Concerned::default();
-        match engine.tail(partition).after(place) {
-            TailRead::CaughtUp => {
+        let next = match engine.tail(partition).after(*place) {
+            TailRead::Entries(entries) => entries.iter().map(|entry| concerned.note(entry)).last(),
+            // The store's head moves before the tail does.
+            TailRead::CaughtUp if newest <= *place => {
                 if head.changed().await.is_err() {
                     return Ok(());
                 }
                 continue;
             }
-            TailRead::Entries(entries) => {
-                for entry in entries {
-                    place = concerned.note(&entry);
+            TailRead::CaughtUp | TailRead::Behind => {
+                match engine.shared.store.log(partition, *place, READ_BYTES).await {
+                    Ok(records) => {
+                        let mut next = None;
+                        for record in &records {
+                            next = Some(concerned.note(&Logged::decode(record)?));
+                        }
+                        next
+                    }
+                    // What is no longer kept is made up for as after a start.
+                    Err(store::Error::Trimmed { oldest }) => {
+                        for partition in engine.partitions() {
+                            catch_up(engine, partition).await?;
+                        }
+                        Some(Sequence(oldest.0 - 1))
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             }
-            TailRead::Behind => match engine.shared.store.log(partition, place, READ_BYTES).await {
-                Ok(records) => {
-                    for record in &records {
-                        place = concerned.note(&Logged::decode(record)?);
-                    }
-                }
-                // What is no longer kept is made up for as after a start.
-                Err(store::Error::Trimmed { oldest }) => {
-                    place = Sequence(oldest.0 - 1);
-                    catch_up(engine, partition).await?;
-                }
-                Err(error) => return Err(error.into()),
-            },
-        }
+        };
         release(engine, concerned).await?;
+        *place = next.unwrap_or(*place);
     }
 }
 

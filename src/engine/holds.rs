@@ -1,6 +1,9 @@
 //! Placing holds that wait for other jobs, and listing holds. Both look over all partitions.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use super::{Engine, Error, Origin, Target, Views, ids::digest};
 use crate::{
@@ -76,62 +79,72 @@ impl Engine {
             _ => None,
         };
         let Some(dependency) = dependency else { return self.execute(origin, action).await };
-        let [first, ..] = digest(&["placements", &origin.org]);
-        let _alone = self.shared.placements[usize::from(first) % PLACEMENTS].lock().await;
-        if action.step_ids.is_empty() {
-            // The steps that are current now are the ones that are meant.
-            let job = self.job(&origin.org, Target::Job(&action.job_id), &Views::default()).await?;
-            action.step_ids = job.map(|parts| parts.job.current_step_ids).unwrap_or_default();
-        }
-        for step_id in &action.step_ids {
-            action.circle = self.circle(&origin.org, &action.job_id, step_id, &dependency).await?;
-            if action.circle.is_some() {
-                break;
-            }
-        }
-        self.execute(origin, action).await
+        // Apart from the caller, who may go away while the hold is on its way into the store.
+        let engine = self.clone();
+        let placing = self.shared.tasks.spawn(async move {
+            let [first, ..] = digest(&["placements", &origin.org]);
+            let alone = Arc::clone(&engine.shared.placements[usize::from(first) % PLACEMENTS]);
+            let _alone = alone.lock_owned().await;
+            engine.choose_steps(&origin.org, &mut action).await?;
+            action.circle = engine.circle(&origin.org, &action.job_id, &action.step_ids, &dependency).await?;
+            engine.execute(origin, action).await
+        });
+        placing.await.unwrap_or_else(|broken| Err(Error::BrokeDown(broken.to_string())))
     }
 
-    /// The way by which what a step is to wait for waits for the step already, and back to it.
+    /// Names the steps that are meant where the action names none: those that are current now.
+    async fn choose_steps(&self, org: &str, action: &mut PerformJobAction) -> Result<(), Error> {
+        if action.step_ids.is_empty() {
+            let job = self.job(org, Target::Job(&action.job_id), &Views::default()).await?;
+            action.step_ids = job.map(|parts| parts.job.current_step_ids).unwrap_or_default();
+            action.is_chosen = true;
+        }
+        Ok(())
+    }
+
+    /// The way by which what steps of a job are to wait for waits for one of them already, and back to it.
     async fn circle(
         &self,
         org: &str,
         job_id: &str,
-        step_id: &str,
+        step_ids: &[String],
         dependency: &Dependency,
     ) -> Result<Option<Vec<String>>, Error> {
-        let is_target = |job_id: &str, step_id: &str| {
-            dependency.job_id == job_id
-                && dependency.step_id.as_deref().is_none_or(|wanted| wanted == step_id)
+        let is_target = |(node_job_id, node_step_id): &Node| {
+            dependency.job_id == *node_job_id
+                && (dependency.step_id.is_none() || dependency.step_id == *node_step_id)
         };
-        let held = (job_id.to_owned(), Some(step_id.to_owned()));
-        if is_target(job_id, step_id) {
-            let mut way = vec![words(&held), words(&of(dependency))];
-            way.extend(dependency.step_id.is_none().then(|| words(&held)));
+        let held: Vec<Node> = step_ids.iter().map(|id| (job_id.to_owned(), Some(id.clone()))).collect();
+        if let Some(node) = held.iter().find(|node| is_target(node)) {
+            let mut way = vec![words(node), words(&of(dependency))];
+            way.extend(dependency.step_id.is_none().then(|| words(node)));
             return Ok(Some(way));
         }
-        // From the step that is to be held to those that wait for it, and so on.
+        // From the steps that are to be held to those that wait for them, and so on.
         let mut waits_for: HashMap<Node, Node> = HashMap::new();
-        let mut open = VecDeque::from([held.clone()]);
+        let mut looked_at = 0;
+        let mut open: VecDeque<Node> = held.iter().cloned().collect();
         while let Some((on_job, on_step)) = open.pop_front() {
-            for dependent in self.waiting_for(org, &on_job, on_step.as_deref()).await? {
-                let node = (dependent.job_id.clone(), Some(dependent.step_id.clone()));
-                if node == held || waits_for.contains_key(&node) {
+            let waiting = self.waiting_for(org, &on_job, on_step.as_deref()).await?;
+            looked_at += waiting.len();
+            if looked_at > WAITING_MAX {
+                let (limit, maximum) = ("dependencies", WAITING_MAX as u64);
+                return Err(Error::Rejected(Rejection::LimitExceeded { limit, maximum }));
+            }
+            for dependent in waiting {
+                let node = (dependent.job_id, Some(dependent.step_id));
+                if held.contains(&node) || waits_for.contains_key(&node) {
                     continue;
                 }
-                let Dependency { job_id, step_id } = dependent.dependency;
-                if step_id.is_none() {
-                    waits_for.entry((job_id.clone(), None)).or_insert((on_job.clone(), on_step.clone()));
+                let on = of(&dependent.dependency);
+                if on.1.is_none() {
+                    waits_for.entry(on.clone()).or_insert_with(|| (on_job.clone(), on_step.clone()));
                 }
-                waits_for.insert(node.clone(), (job_id, step_id));
-                if is_target(&dependent.job_id, &dependent.step_id) {
+                waits_for.insert(node.clone(), on);
+                if is_target(&node) {
                     return Ok(Some(way(&held, dependency, node, &waits_for)));
                 }
                 open.push_back(node);
-            }
-            if waits_for.len() > WAITING_MAX {
-                let (limit, maximum) = ("dependencies", WAITING_MAX as u64);
-                return Err(Error::Rejected(Rejection::LimitExceeded { limit, maximum }));
             }
         }
         Ok(None)
@@ -150,7 +163,7 @@ impl Engine {
             for step_id in
                 ["", step_id.unwrap_or_default()].into_iter().take(1 + usize::from(step_id.is_some()))
             {
-                waiting.extend(records.dependents(org, job_id, Some(step_id), None, WAITING_MAX).await?);
+                waiting.extend(records.dependents(org, job_id, Some(step_id), None, WAITING_MAX + 1).await?);
             }
         }
         Ok(waiting)
@@ -260,20 +273,21 @@ fn of(dependency: &Dependency) -> Node {
 }
 
 /// The circle in words: from the step that is to be held by what it is to wait for back to it.
-fn way(held: &Node, dependency: &Dependency, found: Node, waits_for: &HashMap<Node, Node>) -> Vec<String> {
-    let mut way = vec![words(held)];
+fn way(held: &[Node], dependency: &Dependency, found: Node, waits_for: &HashMap<Node, Node>) -> Vec<String> {
+    let mut way = Vec::new();
     if dependency.step_id.is_none() {
         way.push(words(&of(dependency)));
     }
-    let mut at = Some(&found);
-    while let Some(node) = at {
-        way.push(words(node));
-        // A whole job leads on by the step of it that waits; the held step ends the way.
-        at = waits_for.get(node).filter(|_| node != held);
+    let mut at = found;
+    way.push(words(&at));
+    // A whole job leads on by the step of it that waits; a held step ends the way.
+    while !held.contains(&at)
+        && let Some(next) = waits_for.get(&at)
+    {
+        at = next.clone();
+        way.push(words(&at));
     }
-    if way.last() != Some(&words(held)) {
-        way.push(words(held));
-    }
+    way.insert(0, words(&at));
     way
 }
 

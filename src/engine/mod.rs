@@ -143,7 +143,7 @@ struct Shared {
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Held while a dependency is placed, each for some organizations.
-    placements: Vec<tokio::sync::Mutex<()>>,
+    placements: Vec<Arc<tokio::sync::Mutex<()>>>,
 }
 
 impl Engine {
@@ -189,12 +189,16 @@ impl Engine {
             inboxes.push(Inbox { queue, taken });
             tails.push(tail);
         }
-        let placements = (0..PLACEMENTS).map(|_| tokio::sync::Mutex::default()).collect();
+        let placements = (0..PLACEMENTS).map(|_| Arc::default()).collect();
         let shared = Shared { store, environment, options, inboxes, tails, failed, stop, tasks, placements };
         let engine = Self { shared: Arc::new(shared) };
         engine.shared.tasks.spawn(retention::run(engine.clone()));
-        for partition in engine.partitions() {
-            engine.shared.tasks.spawn(follower::run(engine.clone(), partition));
+        // All places are taken before the first is left, so that what ends in one partition while another is looked at is
+        // not missed.
+        let places: Vec<_> =
+            engine.partitions().map(|partition| (partition, engine.tail(partition).head())).collect();
+        for (partition, place) in places {
+            engine.shared.tasks.spawn(follower::run(engine.clone(), partition, place));
             engine.shared.tasks.spawn(sweeper::run(engine.clone(), partition));
         }
         Ok(engine)

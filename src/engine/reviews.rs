@@ -8,7 +8,7 @@ use super::{Engine, Error, Origin};
 use crate::{
     domain::{Rejection, ReviewJob},
     proto::v1::{Actor, actor},
-    store::JobKey,
+    store::{self, JobKey},
 };
 
 /// How many reviews wait for the writer at once.
@@ -38,12 +38,19 @@ async fn review(engine: &Engine, job: JobKey) -> Result<(), Error> {
             Ok(()) | Err(Error::Rejected(Rejection::JobNotFound)) => return Ok(()),
             Err(Error::Overloaded) => tokio::time::sleep(PAUSE).await,
             // A job that cannot be reviewed is no reason to leave the others.
-            Err(error @ (Error::BrokeDown(_) | Error::Rejected(_) | Error::RequestIdReused)) => {
+            Err(
+                error @ (Error::BrokeDown(_)
+                | Error::Rejected(_)
+                | Error::RequestIdReused
+                | Error::Store(store::Error::Corrupt(_) | store::Error::Trimmed { .. })),
+            ) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, org = job.org, job_id = job.job_id, "a job was not reviewed");
                 return Ok(());
             }
-            Err(error @ (Error::Stopping | Error::Failed(_) | Error::Store(_))) => return Err(error),
+            Err(error @ (Error::Stopping | Error::Failed(_) | Error::Store(store::Error::Failed(_)))) => {
+                return Err(error);
+            }
         }
     }
 }

@@ -1,54 +1,96 @@
 //! Turns what falls due into commands: scheduled releases of holds, and deadlines of tasks. Time is data: what is due is
 //! read from an index, so a restart forgets nothing.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use super::{Engine, Error, reviews};
 use crate::{
     domain::compare_times,
-    store::{JobKey, Partition},
+    store::{Due, JobKey, Partition},
 };
 
 /// How often it is looked whether something is due.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// How much of what is due is taken at once.
-const DUE_PER_PASS: usize = 512;
+/// How much of what is due is read at once.
+const DUE_PER_READ: usize = 512;
 
-/// The least time between two passes, while much is due.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How many looks something that a review has left as it was is passed over at most.
+const LOOKS_PASSED_MAX: u32 = 240;
 
 /// Works until the engine stops.
 pub(super) async fn run(engine: Engine, partition: Partition) {
     let stop = engine.shared.stop.clone();
+    let mut left = Left::default();
     loop {
-        let pause = tokio::select! {
-            () = stop.cancelled() => return,
-            outcome = sweep(&engine, partition) => match outcome {
-                Ok(DUE_PER_PASS) => PAUSE,
-                Ok(_) => INTERVAL,
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, partition = partition.0, "what is due was not done");
-                    INTERVAL
-                }
-            },
-        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+            outcome = sweep(&engine, partition, &mut left) => {
+                if let Err(error) = outcome {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, partition = partition.0, "what is due is done later");
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
         }
     }
 }
 
-/// Has the jobs reviewed in which something is due. Returns how much was.
-async fn sweep(engine: &Engine, partition: Partition) -> Result<usize, Error> {
+/// What a review has left due, which nothing should: it is tried again, and ever less often, so that it keeps nothing
+/// else waiting.
+#[derive(Default)]
+struct Left(HashMap<(JobKey, String), Tries>);
+
+#[derive(Default)]
+struct Tries {
+    made: u32,
+    looks_passed: u32,
+    is_seen: bool,
+}
+
+impl Left {
+    /// Whether something that is due is to be tried at this look.
+    fn is_to_be_tried(&mut self, due: &Due) -> bool {
+        let tries = self.0.entry((due.job.clone(), due.id.clone())).or_default();
+        tries.is_seen = true;
+        let to_pass = 2_u32.saturating_pow(tries.made).min(LOOKS_PASSED_MAX);
+        if tries.made > 0 && tries.looks_passed < to_pass {
+            tries.looks_passed += 1;
+            return false;
+        }
+        tries.made += 1;
+        tries.looks_passed = 0;
+        true
+    }
+
+    /// Forgets what is due no more.
+    fn forget_done(&mut self) {
+        self.0.retain(|_, tries| std::mem::take(&mut tries.is_seen));
+    }
+}
+
+/// Has the jobs reviewed in which something is due.
+async fn sweep(engine: &Engine, partition: Partition, left: &mut Left) -> Result<(), Error> {
     let now = engine.now();
-    let due = engine.records(partition).due(DUE_PER_PASS).await?;
-    let due: Vec<_> =
-        due.into_iter().take_while(|due| compare_times(Some(&due.time), Some(&now)).is_le()).collect();
-    let count = due.len();
-    let jobs: BTreeSet<JobKey> = due.into_iter().map(|due| due.job).collect();
-    reviews::until_done(engine, jobs).await?;
-    Ok(count)
+    let records = engine.records(partition);
+    let mut after: Option<Due> = None;
+    loop {
+        let mut found = records.due(after.as_ref(), DUE_PER_READ).await?;
+        found.retain(|due| compare_times(Some(&due.time), Some(&now)).is_le());
+        let is_last = found.len() < DUE_PER_READ;
+        after = found.last().cloned();
+        let due = found.into_iter().filter(|due| left.is_to_be_tried(due));
+        let jobs: BTreeSet<JobKey> = due.map(|due| due.job).collect();
+        reviews::until_done(engine, jobs).await?;
+        if is_last {
+            left.forget_done();
+            return Ok(());
+        }
+    }
 }

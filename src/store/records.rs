@@ -86,6 +86,8 @@ pub struct Due {
     pub time: Timestamp,
     /// Where.
     pub job: JobKey,
+    /// The hold or the task.
+    pub id: String,
 }
 
 /// A hold that waits for something, in the index by what it waits for.
@@ -310,15 +312,17 @@ impl Records {
         self.put(key, workflow);
     }
 
-    /// What falls due first, of all organizations.
-    pub async fn due(&self, limit: usize) -> Result<Vec<Due>> {
+    /// What falls due first, of all organizations: that after a place, in the order of time.
+    pub async fn due(&self, after: Option<&Due>, limit: usize) -> Result<Vec<Due>> {
         let all = first(Table::Due);
-        let scan = Scan { start: all.clone().into_bytes(), end: all.end(), reverse: false, limit };
+        let start = after.map_or_else(|| all.clone(), |due| due_key(&due.time, &due.job, &due.id).byte(0));
+        let scan = Scan { start: start.into_bytes(), end: all.end(), reverse: false, limit };
         let found = self.store.scan(self.partition, scan).await?;
         let due = found.iter().map(|(key, _)| {
             let (time, rest) = split_time(key.get(1..)?)?;
-            let [org, job_id, _] = texts(rest)?;
-            Some(Due { time, job: JobKey { org: org.to_owned(), job_id: job_id.to_owned() } })
+            let [org, job_id, id] = texts(rest)?;
+            let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
+            Some(Due { time, job, id: id.to_owned() })
         });
         due.collect::<Option<_>>().ok_or_else(|| Error::Corrupt("a due key is cut".to_owned()))
     }
@@ -498,8 +502,7 @@ impl Records {
 
     fn write_due(&mut self, job: &JobKey, time: Option<&Timestamp>, id: &str, is_due: bool) {
         if let Some(time) = time {
-            let key = first(Table::Due).time(time).text(&job.org).text(&job.job_id).text(id);
-            self.write(key.into_bytes(), is_due.then(Bytes::new));
+            self.write(due_key(time, job, id).into_bytes(), is_due.then(Bytes::new));
         }
     }
 
@@ -621,6 +624,10 @@ impl IndexPlace {
         let (time, rest) = split_time(key.get(run_len..)?)?;
         Some(Self { create_time: (time.seconds, time.nanos), id: last_text(rest)?.to_owned() })
     }
+}
+
+fn due_key(time: &Timestamp, job: &JobKey, id: &str) -> Key {
+    first(Table::Due).time(time).text(&job.org).text(&job.job_id).text(id)
 }
 
 fn dependent_key(org: &str, place: &Dependent) -> Key {

@@ -59,6 +59,7 @@ pub(in crate::rpc) fn perform_job_action(
         job_id,
         action,
         step_ids: request.step_ids,
+        is_chosen: false,
         terms,
         circle: None,
         answer,

@@ -77,7 +77,7 @@ fn leave(draft: &mut Draft<'_>, step: &Step, status: StepStatus, outcome: &str) 
         None => (Vec::new(), Vec::new()),
     };
     // A step can lead to itself, and wait there for others.
-    done.awaits_join = waiting.iter().any(|waiting| waiting.step_id == done.step_id);
+    done.awaits_join |= waiting.iter().any(|waiting| waiting.step_id == done.step_id);
     waiting.retain(|waiting| waiting.step_id != done.step_id);
     let kind =
         if status == StepStatus::Skipped { JobEventType::StepSkipped } else { JobEventType::StepFinished };
@@ -119,14 +119,18 @@ fn reached(
     (steps::by_rank(reached.iter().filter_map(|id| steps.get(id))), newly_waiting)
 }
 
-/// Makes current the steps that waited for others which, by something else than going on, are current no more.
+/// Makes current the steps that waited for others which, by something else than going on, are current no more; and one that
+/// waited where the device is now.
 pub(super) fn settle(draft: &mut Draft<'_>) {
     let context = draft.context;
     let Some(definition) = context.workflow.as_deref() else { return };
     let state = &draft.state;
     let waiting = state.steps.values().filter(|step| step.awaits_join).map(|step| step.step_id.as_str());
     let waiting: Vec<&str> = waiting.collect();
-    for step_id in ready(definition, &waiting, &waiting, &state.job.current_step_ids, None) {
+    let current = &state.job.current_step_ids;
+    let mut reached = ready(definition, &waiting, &waiting, current, None);
+    reached.extend(current.iter().filter(|id| waiting.contains(&id.as_str())).cloned());
+    for step_id in reached {
         activate(draft, &step_id);
     }
 }
@@ -174,9 +178,10 @@ pub(super) fn visited(step: &Step) -> Step {
     step
 }
 
-/// A step that another one is taken up instead of. If it was reached and not done, it is as before its visit.
+/// A step that another one is taken up instead of. If it was reached and not done, it is as before its visit; if it waited
+/// for others, to be reached again, no more than the waiting goes.
 pub(super) fn set_aside(step: &Step) -> Step {
-    if !step.is_open() {
+    if step.awaits_join || !step.is_open() {
         return Step { awaits_join: false, ..step.clone() };
     }
     let mut step = Step { visit: (step.visit - 1).max(0), ..cleared(step) };

@@ -15,9 +15,9 @@ use self::{
     plan::{Act, Command, Origin, Situation},
 };
 use super::{
-    AbortJob, AssignStep, CloseJob, Context, CreateJob, Decision, Definition, Dependencies, Dependency,
-    DependencyState, ExcludeJob, Existing, HoldTerms, JobField, JobState, NewIds, PerformJobAction,
-    Rejection, ReopenJob, ReviewJob, Sync, UpdateJob, compare_times, evolve,
+    AbortJob, AssignStep, CloseJob, Context, CreateJob, Decision, Definition, Dependency, DependencyState,
+    ExcludeJob, Existing, HoldTerms, JobField, JobState, NewIds, PerformJobAction, Rejection, ReopenJob,
+    ReviewJob, Sync, UpdateJob, compare_times, evolve,
     fixtures::{JOB_1, at, check_events, context},
     steps,
 };
@@ -87,13 +87,9 @@ impl Life {
         situation.caller.clone_into(&mut context.actor.id);
         context.new_ids = NewIds { partition: 0, unique: u128::from(self.commands) * 10_000 };
         context.workflow = has_definition.then(|| Arc::clone(&self.definition));
-        context.dependencies = self.dependencies(situation);
+        let states = situation.dependencies.iter().copied();
+        context.dependencies = plan::dependencies().into_iter().zip(states).collect();
         context
-    }
-
-    fn dependencies(&self, situation: &Situation) -> Dependencies {
-        let _ = self;
-        plan::dependencies().into_iter().zip(situation.dependencies.iter().copied()).collect()
     }
 
     /// Decides a command, checks what must hold of every decision, and takes it over. `needs_live`: the engine loads the

@@ -90,7 +90,8 @@ impl StepEntry {
     }
 }
 
-/// The steps that a synced job is at: the one the device says, if that is open; else all that are.
+/// The steps that a synced job is at: the one the device says, if that is open; else all that are, less those where others
+/// are waited for.
 pub(super) fn current_step_ids<'s>(
     device_step_id: Option<&str>,
     steps: impl Iterator<Item = &'s Step> + Clone,
@@ -99,7 +100,7 @@ pub(super) fn current_step_ids<'s>(
     if let Some(device) = open.iter().find(|step| Some(step.step_id.as_str()) == device_step_id) {
         return vec![device.step_id.clone()];
     }
-    by_rank(open.into_iter())
+    by_rank(open.into_iter().filter(|step| !step.awaits_join))
 }
 
 /// The ids of steps, in the order of the steps.

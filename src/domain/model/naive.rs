@@ -10,7 +10,7 @@ use crate::{
     domain::{Dependency, DependencyState, JobState},
     proto::v1::{
         Assignee, CompletionStatus, Hold, JobActionType as Action, JobStatus, StepActionStatus as Answer,
-        StepJoin, StepKind, StepStatus as Status, Workflow, assignee,
+        StepJoin, StepKind, StepStatus as Status, TaskStatus, Workflow, assignee,
     },
 };
 
@@ -151,7 +151,7 @@ impl Model {
             status: step.status(),
             visit: step.visit,
             holds: step.hold_ids.iter().map(|id| Stands::of(&state.holds[id])).collect(),
-            task: match state.tasks.get(&step.task_id).map(|task| task.completion_status()) {
+            task: match state.tasks.get(&step.task_id).map(TaskStatus::completion_status) {
                 None => Task::None,
                 Some(CompletionStatus::Unspecified) => Task::Open,
                 Some(outcome) => Task::Ended(outcome),
@@ -222,7 +222,8 @@ impl Model {
                 return Some(Answer::StepNotCurrent);
             }
             let is_own = step.assignee.as_ref().is_none_or(|assignee| world.is_caller(assignee));
-            if !is_own && !(action == Stop && world.situation.may_force_stop) {
+            let may_stop = action == Stop && world.situation.may_force_stop;
+            if !is_own && !may_stop {
                 return Some(Answer::AssignedToDifferentUser);
             }
         }
@@ -235,10 +236,9 @@ impl Model {
         }
         let answered = act.answer.as_ref().map(text);
         Some(match (action, step.status) {
-            (Run, Status::Running) => Answer::AlreadyExecuting,
-            (Run, Status::WaitingForInfo) if answered.is_none() => Answer::WaitingForInfo,
+            (Run | Hold, Status::Running) | (Hold, Status::WaitingForInfo) => Answer::AlreadyExecuting,
+            (Run | Finish, Status::WaitingForInfo) if answered.is_none() => Answer::WaitingForInfo,
             (Run, _) => self.run(id, answered, world),
-            (Finish, Status::WaitingForInfo) if answered.is_none() => Answer::WaitingForInfo,
             (Finish, Status::Running | Status::Paused | Status::Executed | Status::WaitingForInfo) => {
                 let answer = answered.or(step.answer);
                 if step.task == Task::Open {
@@ -273,7 +273,6 @@ impl Model {
             }
             (Stop, _) => Answer::NotRunning,
             (SetCurrentStep, _) => self.set_current(id),
-            (Hold, Status::Running | Status::WaitingForInfo) => Answer::AlreadyExecuting,
             (Hold, Status::Finished | Status::Skipped) => Answer::StepNotCurrent,
             (Hold, _) => {
                 let dependency = act.terms.dependency.clone();

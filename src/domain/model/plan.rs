@@ -243,7 +243,7 @@ pub(super) enum Command {
     Abort,
     Close,
     Review,
-    Sync(Sync),
+    Sync(Box<Sync>),
     /// One of the open tasks ends so, and its step is asked to follow.
     TaskEnds(Index, CompletionStatus),
 }
@@ -360,7 +360,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Abort),
         2 => Just(Command::Close),
         4 => Just(Command::Review),
-        5 => sync().prop_map(Command::Sync),
+        5 => sync().prop_map(|sync| Command::Sync(Box::new(sync))),
     ]
 }
 

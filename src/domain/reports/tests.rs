@@ -1,18 +1,23 @@
 //! The table of SPEC 3.1, as text. Change the merge, run with `UPDATE_EXPECT=1`, and review the diff.
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
 use prost_types::{NullValue, Struct, Value, value::Kind};
 
 use super::{Sync, Told, canonical};
 use crate::{
     domain::{
-        AbortJob, CloseJob, Context, CreateJob, Decision, DeleteJob, Existing, JobField, JobState, Limits,
-        Rejection, UpdateJob,
+        AbortJob, CloseJob, Context, CreateJob, Decision, Definition, DeleteJob, Existing, JobField,
+        JobState, Limits, PerformJobAction, Rejection, UpdateJob,
         fixtures::{JOB_1, STATUSES, at, check_events, context, event_words, status_word},
     },
     proto::{
         storage::v1::SyncHeader,
-        v1::{BasicSyncResponse, Job, JobStatus, SingleStep, Step, StepEntry, StepStatus, SyncMetadata},
+        v1::{
+            BasicSyncResponse, Job, JobActionType, JobStatus, Path, SingleStep, Step, StepDefinition,
+            StepEntry, StepKind, StepStatus, SyncMetadata, Workflow, WorkflowReference,
+        },
     },
 };
 
@@ -103,11 +108,13 @@ enum Happens {
     Abort,
     Close,
     Delete,
+    /// An action on the current steps, or on one.
+    Act(JobActionType, Option<&'static str>),
     /// What no command of this module does: a hold on a step, a step begun.
     Meanwhile(fn(&mut JobState)),
 }
 
-use Happens::{Abort, Close, Create, Delete, Meanwhile, Update};
+use Happens::{Abort, Act, Close, Create, Delete, Meanwhile, Update};
 
 fn told(device: Device) -> Happens {
     Happens::Told(device)
@@ -118,17 +125,19 @@ struct Story {
     existing: Existing,
     now: i64,
     limits: Limits,
+    published: Option<Arc<Definition>>,
     text: String,
 }
 
 impl Story {
     fn new() -> Self {
-        Self { existing: Existing::Nothing, now: 100, limits: context(0).limits, text: String::new() }
+        let (existing, limits) = (Existing::Nothing, context(0).limits);
+        Self { existing, now: 100, limits, published: None, text: String::new() }
     }
 
     fn context(&mut self) -> Context {
         self.now += 1;
-        Context { limits: self.limits, ..context(self.now) }
+        Context { limits: self.limits, workflow: self.published.clone(), ..context(self.now) }
     }
 
     /// What comes of a sync: outcome, status, events, and what lost to what.
@@ -175,6 +184,11 @@ impl Story {
                 let line = self.follow(&context, DeleteJob { job_id, etag }.decide(existing, &context));
                 self.existing = Existing::Deleted { job_id: JOB_1.to_owned() };
                 line
+            }
+            Act(action, step_id) => {
+                let step_ids = step_id.map(str::to_owned).into_iter().collect();
+                let command = PerformJobAction { job_id, action, step_ids, ..PerformJobAction::default() };
+                self.follow(&context, command.decide(existing, &context))
             }
             Meanwhile(change) => {
                 let Existing::Job(state) = &mut self.existing else { panic!("there is no job") };
@@ -1172,4 +1186,259 @@ fn equal_contents_are_equal_bytes() {
         Device::says(Active, 10).with(|metadata| metadata.metadata = Some(fields(names))).sync().header
     };
     assert_eq!(canonical::bytes(&header(["a", "b", "c"])), canonical::bytes(&header(["c", "a", "b"])));
+}
+
+/// A story of a published workflow: three steps one after another, and a fourth that no path leads to.
+#[track_caller]
+fn check_published(story: impl IntoIterator<Item = (&'static str, Happens)>, expected: Expect) {
+    let step = |id: &str, next: Option<&str>| StepDefinition {
+        step_id: id.to_owned(),
+        kind: if id == "s2" { StepKind::Automatic } else { StepKind::Manual }.into(),
+        paths: next.map(|id| Path { next_step_id: id.to_owned(), ..Path::default() }).into_iter().collect(),
+        ..StepDefinition::default()
+    };
+    let workflow = Workflow {
+        workflow_id: "workflow".to_owned(),
+        version_id: "v1".to_owned(),
+        start_step_ids: vec!["s1".to_owned()],
+        steps: vec![step("s1", Some("s2")), step("s2", Some("s3")), step("s3", None), step("s4", None)],
+        ..Workflow::default()
+    };
+    let published = Some(Arc::new(Definition::new(workflow)));
+    check_story(Story { published, ..Story::new() }, story, expected);
+}
+
+fn guided() -> Job {
+    let workflow_id = "workflow".to_owned();
+    let workflow = Some(WorkflowReference { workflow_id, ..WorkflowReference::default() });
+    Job { workflow, client_job_id: "client".to_owned(), ..Job::default() }
+}
+
+#[test]
+fn a_published_workflow_gives_an_unknown_job_its_steps() {
+    check_published(
+        [
+            ("nothing done", told(Device::says(NotStarted, 10))),
+            ("at its second step", told(Device::says(Active, 11).current_step("s2"))),
+            ("at another", told(Device::says(Active, 12).current_step("s4"))),
+            ("at an unknown one", told(Device::says(Active, 13).current_step("s9"))),
+            (
+                "done, by a step it lacks",
+                told(Device::says(Active, 13).current_step("s9").done("u1", "s9", 1)),
+            ),
+            ("done, of another version", told(Device::says(Active, 9).version("v2").done("u2", "s1", 1))),
+            ("of another step after all", told(Device::says(Active, 9).done("u2", "s3", 2))),
+            ("of one it lacks after all", told(Device::says(Active, 9).done("u2", "s9", 3))),
+            ("undone", told(Device::says(Active, 9).undone("u3", "s3", 1))),
+            ("completed", told(Device::says(Completed, 20).done("u1", "s9", 1))),
+        ],
+        expect![[r#"
+            nothing done: CREATED       NOT_STARTED   JOB_CREATED STEP_ACTIVATED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+            at its second step: UPDATED       ACTIVE        JOB_UPDATED STEP_ACTIVATED
+                title=- version=v1 current=["s2"] steps=[s1:READY*1 s2:READY*1 s3:PENDING*0 s4:PENDING*0] reports=[]
+            at another: UPDATED       ACTIVE        JOB_UPDATED STEP_ACTIVATED
+                title=- version=v1 current=["s4"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:READY*1] reports=[]
+            at an unknown one: UPDATED       ACTIVE        JOB_UPDATED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+            done, by a step it lacks: UPDATED       ACTIVE        REPORT_RECORDED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s9]
+            done, of another version: UPDATED       ACTIVE        JOB_UPDATED REPORT_RECORDED; lost metadata.workflow_version_id<v1
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s9 u2@s1+v2]
+            of another step after all: UPDATED       ACTIVE        JOB_UPDATED REPORT_RECORDED REPORT_RECORDED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:FINISHED*1 s4:PENDING*0] reports=[u1@s9 u2@s3]
+            of one it lacks after all: UPDATED       ACTIVE        REPORT_RECORDED REPORT_RECORDED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s9 u2@s9]
+            undone: UPDATED       ACTIVE        JOB_UPDATED REPORT_RECORDED
+                title=- version=v1 current=["s1", "s3"] steps=[s1:READY*1 s2:PENDING*0 s3:READY*0 s4:PENDING*0] reports=[u1@s9 u2@s9 u3@s3+undone]
+            completed: UPDATED       COMPLETED     JOB_UPDATED JOB_COMPLETED
+        "#]],
+    );
+    check_published(
+        [
+            ("aborted at once", told(Device::says(Aborted, 10).done("u1", "s1", 1))),
+            ("a late report", told(Device::says(Active, 9).done("u2", "s2", 1))),
+            ("a report of a step it lacks", told(Device::says(Active, 9).done("u3", "s9", 1))),
+        ],
+        expect![[r#"
+            aborted at once: CREATED       ABORTED!      JOB_CREATED REPORT_RECORDED JOB_ABORTED
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1]
+            a late report: RECORDED_LATE ABORTED!      REPORT_RECORDED; lost metadata.status<ABORTED
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:FINISHED*1 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1 u2@s2+late]
+            a report of a step it lacks: RECORDED_LATE ABORTED!      REPORT_RECORDED; lost metadata.status<ABORTED
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:FINISHED*1 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1 u2@s2+late u3@s9+late]
+        "#]],
+    );
+    check_published(
+        [
+            (
+                "another version is known here",
+                told(Device::says(Active, 10).version("v7").done("u1", "s1", 1)),
+            ),
+            ("the same", told(Device::says(Active, 10).version("v7").done("u1", "s1", 1))),
+        ],
+        expect![[r#"
+            another version is known here: CREATED       ACTIVE        JOB_CREATED REPORT_RECORDED; lost metadata.workflow_version_id<v1
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1+v7]
+            the same: UNCHANGED     ACTIVE        -; lost metadata.workflow_version_id<v1
+        "#]],
+    );
+}
+
+#[test]
+fn actions_and_syncs_take_turns() {
+    use JobActionType::{Finish, Run, SetCurrentStep};
+
+    let device = || Device::says(Active, 10).done("u1", "s1", 10);
+    check_published(
+        [
+            ("created", Create(guided())),
+            ("run", Act(Run, None)),
+            ("reported done", told(device())),
+            ("where the device is", told(device().current_step("s2"))),
+            ("run", Act(Run, None)),
+            ("the device goes elsewhere", told(Device::says(Active, 11).current_step("s4"))),
+            (
+                "and reports what runs",
+                told(Device::says(Active, 11).current_step("s4").undone("u2", "s2", 1)),
+            ),
+            ("set", Act(SetCurrentStep, Some("s4"))),
+            ("run", Act(Run, None)),
+            ("finished: none is left", Act(Finish, None)),
+            ("the same", told(device())),
+        ],
+        expect![[r#"
+            created: NOT_STARTED   JOB_CREATED STEP_ACTIVATED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+            run: ACTIVE        JOB_UPDATED STEP_STARTED
+                title=- version=v1 current=["s1"] steps=[s1:RUNNING*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+            reported done: UPDATED       ACTIVE        JOB_UPDATED REPORT_RECORDED
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1]
+            where the device is: UPDATED       ACTIVE        JOB_UPDATED STEP_ACTIVATED
+                title=- version=v1 current=["s2"] steps=[s1:FINISHED*1 s2:READY*1 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1]
+            run: ACTIVE        STEP_STARTED TASK_CREATED
+                title=- version=v1 current=["s2"] steps=[s1:FINISHED*1 s2:RUNNING*1 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1]
+            the device goes elsewhere: UPDATED       ACTIVE        JOB_UPDATED STEP_ACTIVATED
+                title=- version=v1 current=["s4"] steps=[s1:FINISHED*1 s2:RUNNING*1 s3:PENDING*0 s4:READY*1] reports=[u1@s1]
+            and reports what runs: UPDATED       ACTIVE        TASK_COMPLETED REPORT_RECORDED
+                title=- version=v1 current=["s4"] steps=[s1:FINISHED*1 s2:READY*0 s3:PENDING*0 s4:READY*1] reports=[u1@s1 u2@s2+undone]
+            set: ACTIVE        -
+            run: ACTIVE        STEP_STARTED
+                title=- version=v1 current=["s4"] steps=[s1:FINISHED*1 s2:READY*0 s3:PENDING*0 s4:RUNNING*1] reports=[u1@s1 u2@s2+undone]
+            finished: none is left: COMPLETED     STEP_FINISHED JOB_COMPLETED
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:READY*0 s3:PENDING*0 s4:FINISHED*1] reports=[u1@s1 u2@s2+undone]
+            the same: UNCHANGED     COMPLETED     -; lost metadata.status<COMPLETED
+        "#]],
+    );
+}
+
+/// `known, completed earlier | Aborted | UNCHANGED`, also where actions completed it, and whatever else devices say.
+#[test]
+fn what_was_completed_by_actions_is_not_given_up() {
+    use JobActionType::{Finish, Run, SetCurrentStep};
+
+    let rain = |updated| {
+        told(
+            Device::says(Aborted, updated).with(|metadata| metadata.abandon_reason = Some("rain".to_owned())),
+        )
+    };
+    check_published(
+        [
+            ("active", told(Device::says(Active, 10))),
+            ("at the last step", Act(SetCurrentStep, Some("s4"))),
+            ("run", Act(Run, None)),
+            ("finished", Act(Finish, None)),
+            ("aborted, older", rain(5)),
+            ("aborted, of the same time", told(Device::says(Aborted, 10))),
+            ("completed", told(Device::says(Completed, 20))),
+            ("aborted, older, again", rain(5)),
+            ("aborted, newer", rain(30)),
+        ],
+        expect![[r#"
+            active: CREATED       ACTIVE        JOB_CREATED STEP_ACTIVATED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+            at the last step: ACTIVE        STEP_ACTIVATED
+                title=- version=v1 current=["s4"] steps=[s1:PENDING*0 s2:PENDING*0 s3:PENDING*0 s4:READY*1] reports=[]
+            run: ACTIVE        STEP_STARTED
+                title=- version=v1 current=["s4"] steps=[s1:PENDING*0 s2:PENDING*0 s3:PENDING*0 s4:RUNNING*1] reports=[]
+            finished: COMPLETED     STEP_FINISHED JOB_COMPLETED
+                title=- version=v1 current=[] steps=[s1:PENDING*0 s2:PENDING*0 s3:PENDING*0 s4:FINISHED*1] reports=[]
+            aborted, older: UNCHANGED     COMPLETED     -; lost metadata.abandon_reason metadata.status<COMPLETED
+            aborted, of the same time: UNCHANGED     COMPLETED     -; lost metadata.status<COMPLETED
+            completed: UPDATED       COMPLETED     JOB_UPDATED
+            aborted, older, again: UNCHANGED     COMPLETED     -; lost metadata.abandon_reason metadata.status<COMPLETED
+            aborted, newer: UPDATED       COMPLETED     JOB_UPDATED; lost metadata.status<COMPLETED
+        "#]],
+    );
+}
+
+#[test]
+fn what_runs_is_broken_off_by_a_report() {
+    use JobActionType::{Run, SetCurrentStep};
+
+    let begun = || {
+        [
+            ("created", Create(guided())),
+            ("at the automatic step", Act(SetCurrentStep, Some("s2"))),
+            ("run", Act(Run, None)),
+        ]
+    };
+    let then = [
+        ("reported undone", told(Device::says(Active, 10).undone("u1", "s2", 1))),
+        ("aborted", told(Device::says(Aborted, 10).undone("u1", "s2", 1))),
+    ];
+    check_published(
+        begun().into_iter().chain(then),
+        expect![[r#"
+        created: NOT_STARTED   JOB_CREATED STEP_ACTIVATED
+            title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+        at the automatic step: NOT_STARTED   STEP_ACTIVATED
+            title=- version=v1 current=["s2"] steps=[s1:PENDING*0 s2:READY*1 s3:PENDING*0 s4:PENDING*0] reports=[]
+        run: ACTIVE        JOB_UPDATED STEP_STARTED TASK_CREATED
+            title=- version=v1 current=["s2"] steps=[s1:PENDING*0 s2:RUNNING*1 s3:PENDING*0 s4:PENDING*0] reports=[]
+        reported undone: UPDATED       ACTIVE        JOB_UPDATED TASK_COMPLETED REPORT_RECORDED
+            title=- version=v1 current=["s2"] steps=[s1:PENDING*0 s2:READY*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s2+undone]
+        aborted: ABORTED       ABORTED!      JOB_ABORTED
+    "#]],
+    );
+    let then = [
+        ("reported done", told(Device::says(Active, 10).done("u1", "s2", 1))),
+        ("its task is over", Meanwhile(|state| assert!(state.tasks.values().all(|task| !task.is_open())))),
+    ];
+    check_published(
+        begun().into_iter().chain(then),
+        expect![[r#"
+        created: NOT_STARTED   JOB_CREATED STEP_ACTIVATED
+            title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+        at the automatic step: NOT_STARTED   STEP_ACTIVATED
+            title=- version=v1 current=["s2"] steps=[s1:PENDING*0 s2:READY*1 s3:PENDING*0 s4:PENDING*0] reports=[]
+        run: ACTIVE        JOB_UPDATED STEP_STARTED TASK_CREATED
+            title=- version=v1 current=["s2"] steps=[s1:PENDING*0 s2:RUNNING*1 s3:PENDING*0 s4:PENDING*0] reports=[]
+        reported done: UPDATED       ACTIVE        JOB_UPDATED TASK_COMPLETED REPORT_RECORDED
+            title=- version=v1 current=[] steps=[s1:PENDING*0 s2:FINISHED*1 s3:PENDING*0 s4:PENDING*0] reports=[u1@s2]
+        its task is over: ACTIVE
+    "#]],
+    );
+}
+
+#[test]
+fn a_step_on_hold_does_not_go_with_its_report() {
+    let hold = |state: &mut JobState| state.steps.get_mut("s1").unwrap().hold_ids = vec!["hold_1".to_owned()];
+    check(
+        [
+            ("undone", told(Device::says(Active, 10).undone("u1", "s1", 10).done("u2", "s2", 10))),
+            ("a hold is placed", Meanwhile(hold)),
+            ("of another step after all", told(Device::says(Active, 10).done("u1", "s3", 11))),
+            ("and another, without a hold", told(Device::says(Active, 10).done("u2", "s3", 11))),
+        ],
+        expect![[r#"
+            undone: CREATED       ACTIVE        JOB_CREATED REPORT_RECORDED REPORT_RECORDED
+                title=- version=v1 current=["s1"] steps=[s1:READY*0 s2:FINISHED*1] reports=[u1@s1+undone u2@s2]
+            a hold is placed: ACTIVE
+            of another step after all: UPDATED       ACTIVE        JOB_UPDATED REPORT_RECORDED REPORT_RECORDED
+                title=- version=v1 current=[] steps=[s1:PENDING*0 s2:FINISHED*1 s3:FINISHED*1] reports=[u1@s3 u2@s2]
+            and another, without a hold: UPDATED       ACTIVE        REPORT_RECORDED
+                title=- version=v1 current=[] steps=[s1:PENDING*0 s3:FINISHED*2] reports=[u1@s3 u2@s3]
+        "#]],
+    );
 }

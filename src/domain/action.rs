@@ -75,10 +75,7 @@ impl PerformJobAction {
         let state = existing.into_job()?;
         job::check_etag(&state, self.etag.as_deref())?;
         self.check_refresh(&state, context)?;
-        if let Some(circle) = &self.circle {
-            return Err(Rejection::DependencyCircle { circle: circle.clone() });
-        }
-        let before = state.clone();
+        let before = self.all_or_nothing.then(|| state.clone());
         let mut draft = Draft::of(state, context);
         draft.item_id.clone_from(&self.item_id);
         // The first Run or Finish that does something begins the job.
@@ -106,7 +103,7 @@ impl PerformJobAction {
 
         let success = step_responses.iter().all(|response| response.status() == StepActionStatus::Success);
         let applied = success || !self.all_or_nothing;
-        if !applied {
+        if let Some(before) = before.filter(|_| !applied) {
             draft = Draft::of(before, context);
         }
         Ok(draft.answer(|state| PerformJobActionResponse {
@@ -164,7 +161,7 @@ impl PerformJobAction {
             Rule::Break => break_off(draft, step),
             Rule::SetCurrent => set_current(draft, &step),
             Rule::PlaceHold => {
-                holds::place(draft, step_id, &self.terms)?;
+                holds::place(draft, step_id, &self.terms, self.circle.as_deref())?;
                 StepActionStatus::Success.into()
             }
             Rule::ReleaseHolds => {

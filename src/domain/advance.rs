@@ -7,7 +7,7 @@
 //! * A way through the step that was just left does not count: it is the next round of a loop.
 //! * A step that only one step leads to has nothing to wait for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::{decision::Draft, steps, tasks, workflow::Definition};
 use crate::proto::v1::{CompletionStatus, JobEventType, JobStatus, Step, StepStatus, TaskStatus};
@@ -81,6 +81,8 @@ fn leave(draft: &mut Draft<'_>, step: &Step, status: StepStatus, outcome: &str) 
     waiting.retain(|waiting| waiting.step_id != done.step_id);
     let kind =
         if status == StepStatus::Skipped { JobEventType::StepSkipped } else { JobEventType::StepFinished };
+    // The job is told once, as it is when all of this has happened.
+    current.extend(reached.iter().cloned());
     draft.record_step(kind, done, waiting, Some(current));
     for step_id in reached {
         activate(draft, &step_id);
@@ -125,6 +127,9 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
     let context = draft.context;
     let Some(definition) = context.workflow.as_deref() else { return };
     let state = &draft.state;
+    if state.job.closed || state.job.status() == JobStatus::Completed {
+        return;
+    }
     let waiting = state.steps.values().filter(|step| step.awaits_join).map(|step| step.step_id.as_str());
     let waiting: Vec<&str> = waiting.collect();
     let current = &state.job.current_step_ids;
@@ -143,16 +148,14 @@ fn ready(
     current: &[String],
     left: Option<&str>,
 ) -> BTreeSet<String> {
-    let before: HashMap<&str, _> =
-        others.iter().map(|step_id| (*step_id, definition.before(step_id, left))).collect();
     let is_ready = |step_id: &&&str| {
         let step_id = **step_id;
-        let waits_for_current = || {
-            let before = definition.before(step_id, None);
-            current.iter().any(|current| before.contains(current.as_str()))
+        let waits_for_current = || current.iter().any(|current| definition.leads_to(current, step_id));
+        let waits_for_other = || {
+            let before = definition.before(step_id, left);
+            let mut others = others.iter().filter(|other| before.contains(*other));
+            others.any(|other| !definition.before(other, left).contains(step_id))
         };
-        let waits_for_other =
-            || others.iter().any(|other| before[step_id].contains(other) && !before[other].contains(step_id));
         !definition.joins(step_id) || !waits_for_current() && !waits_for_other()
     };
     steps.iter().filter(is_ready).map(|step_id| (*step_id).to_owned()).collect()

@@ -10,6 +10,9 @@ use crate::proto::v1::{Hold, HoldKind, HoldReleaseCause, JobEventType, JobStatus
 /// The most holds that may stand on a step.
 pub const HOLDS_PER_STEP_MAX: usize = 100;
 
+/// The most holds that may stand in a job: one command may release them all.
+pub const HOLDS_PER_JOB_MAX: usize = 1000;
+
 /// What a hold can wait for: a job, or a step of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dependency {
@@ -57,11 +60,14 @@ impl Dependency {
     /// How far it is with it. Of the job, no more than the step that is named need be known.
     #[must_use]
     pub fn state(&self, existing: &Existing) -> DependencyState {
-        let state = match existing {
-            Existing::Nothing => return DependencyState::Unknown,
-            Existing::Deleted { .. } => return DependencyState::Deleted,
-            Existing::Job(state) => state,
-        };
+        match existing {
+            Existing::Nothing => DependencyState::Unknown,
+            Existing::Deleted { .. } => DependencyState::Deleted,
+            Existing::Job(state) => self.state_in(state),
+        }
+    }
+
+    fn state_in(&self, state: &JobState) -> DependencyState {
         let step = self.step_id.as_ref().map(|step_id| state.steps.get(step_id).map(Step::status));
         match (state.job.status(), step) {
             (_, Some(None)) => DependencyState::Unknown,
@@ -100,21 +106,41 @@ pub(super) fn standing<'s>(state: &'s JobState, step_id: &str) -> Vec<&'s Hold> 
     ids.iter().filter_map(|id| state.holds.get(id)).collect()
 }
 
+/// How far it is with what a hold waits for, as far as the decision has come; `None`: it waits for nothing.
+fn dependency_state(draft: &Draft<'_>, dependency: Option<&Dependency>) -> Option<DependencyState> {
+    let dependency = dependency?;
+    if dependency.job_id == draft.state.job.job_id {
+        return Some(dependency.state_in(&draft.state));
+    }
+    draft.context.dependencies.get(dependency).copied()
+}
+
 /// Places one more hold on a step. One whose time has come already, or whose dependency is met, is released at once.
+/// `circle` is the way by which what it would wait for waits for the step.
 ///
 /// # Errors
-/// What it should wait for is not there, or too many stand on the step.
-pub(super) fn place(draft: &mut Draft<'_>, step_id: &str, terms: &HoldTerms) -> Result<(), Rejection> {
+/// What it should wait for is not there, or waits for the step; too many stand on the step, or in the job.
+pub(super) fn place(
+    draft: &mut Draft<'_>,
+    step_id: &str,
+    terms: &HoldTerms,
+    circle: Option<&[String]>,
+) -> Result<(), Rejection> {
     let context = draft.context;
-    let dependency = match &terms.dependency {
-        None => DependencyState::Open,
-        Some(dependency) => match context.dependencies.get(dependency) {
-            None | Some(DependencyState::Unknown | DependencyState::Deleted) => {
-                return Err(Rejection::DependencyNotFound(dependency.clone()));
-            }
-            Some(state) => *state,
-        },
+    let dependency = match (&terms.dependency, dependency_state(draft, terms.dependency.as_ref())) {
+        (None, _) => DependencyState::Open,
+        (Some(dependency), None | Some(DependencyState::Unknown | DependencyState::Deleted)) => {
+            return Err(Rejection::DependencyNotFound(dependency.clone()));
+        }
+        (Some(_), Some(state)) => state,
     };
+    if let Some(circle) = circle.filter(|_| dependency != DependencyState::Met) {
+        return Err(Rejection::DependencyCircle { circle: circle.to_vec() });
+    }
+    let of_job: usize = draft.state.steps.values().map(|step| step.hold_ids.len()).sum();
+    if of_job >= HOLDS_PER_JOB_MAX {
+        return Err(Rejection::LimitExceeded { limit: "holds_per_job", maximum: HOLDS_PER_JOB_MAX as u64 });
+    }
     let mut step = draft.state.steps.get(step_id).cloned().unwrap_or_default();
     if step.hold_ids.len() >= HOLDS_PER_STEP_MAX {
         return Err(Rejection::LimitExceeded { limit: "holds_per_step", maximum: HOLDS_PER_STEP_MAX as u64 });
@@ -159,13 +185,13 @@ pub(super) fn review(draft: &mut Draft<'_>, step_id: &str) {
     let standing: Vec<Hold> = standing(&draft.state, step_id).into_iter().cloned().collect();
     for mut hold in standing {
         let context = draft.context;
-        let dependency = Dependency::of(&hold).and_then(|dependency| context.dependencies.get(&dependency));
+        let dependency = dependency_state(draft, Dependency::of(&hold).as_ref());
         if is_due(&hold, context) {
             lift(draft, hold, HoldReleaseCause::Schedule);
-        } else if dependency == Some(&DependencyState::Met) {
+        } else if dependency == Some(DependencyState::Met) {
             lift(draft, hold, HoldReleaseCause::Dependency);
         } else if let Some(dependency) = dependency {
-            let orphaned = *dependency != DependencyState::Open;
+            let orphaned = dependency != DependencyState::Open;
             if hold.orphaned != orphaned {
                 hold.orphaned = orphaned;
                 let step = draft.state.steps.get(step_id).cloned().unwrap_or_default();

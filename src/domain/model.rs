@@ -228,6 +228,7 @@ impl Life {
         let command = PerformJobAction {
             job_id: JOB_1.to_owned(),
             action,
+            is_chosen: false,
             step_ids,
             terms,
             circle: None,

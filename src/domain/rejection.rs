@@ -80,7 +80,7 @@ pub enum Rejection {
     #[error("what the hold should wait for is not there")]
     DependencyNotFound(Dependency),
     /// What a hold should wait for waits for the step to be held.
-    #[error("what the hold should wait for waits for the step to be held: {}", circle.join(" waits for "))]
+    #[error("what the hold should wait for waits, in turn, for the step to be held")]
     DependencyCircle {
         /// The way around, from the step to be held and back to it.
         circle: Vec<String>,

@@ -375,8 +375,11 @@ impl Merge<'_> {
         for step in
             untouched.filter_map(|id| self.before.steps.get(id)).filter(|step| !self.has_reports(step))
         {
+            let is_here = is_given || current_step(self.header()) == Some(step.step_id.as_str());
             match (self.is_placed(&step.step_id), step.status()) {
-                (true, StepStatus::Pending) => placed.activated.push(self.stamped(advance::visited(step))),
+                (true, StepStatus::Pending) if is_here => {
+                    placed.activated.push(self.stamped(advance::visited(step)))
+                }
                 (false, StepStatus::Ready) => placed.set_aside.push(self.stamped(advance::set_aside(step))),
                 _ => {}
             }
@@ -434,7 +437,11 @@ impl Merge<'_> {
         let replaced = news.iter().filter_map(|report| before.reports.get(report.unique_step_id()));
         // A report of a step that the definition lacks is kept without one.
         let is_known = |id: &&str| self.definition.is_none_or(|definition| definition.has_step(id));
-        let step_ids: BTreeSet<&str> = replaced.chain(news).map(step_id).filter(is_known).collect();
+        // What came while the job was closed by a command counts once the job was taken up again.
+        let is_taken_up = self.registers.header.is_none();
+        let late = before.reports.values().filter(|report| is_taken_up && report.late);
+        let step_ids: BTreeSet<&str> =
+            replaced.chain(news).chain(late).map(step_id).filter(is_known).collect();
         let newest: BTreeMap<&str, &StepReport> =
             news.iter().map(|report| (report.unique_step_id(), report)).collect();
         let standing = before.reports.iter().map(|(id, report)| *newest.get(id.as_str()).unwrap_or(&report));

@@ -11,7 +11,8 @@ pub struct ReviewJob {
 }
 
 impl ReviewJob {
-    /// The state must have all steps, the standing holds, and the linked tasks. A closed job's holds go as any other's.
+    /// The state must have all steps, the standing holds, and the linked tasks. A closed job's holds go as any other's; its
+    /// steps stay.
     ///
     /// # Errors
     /// No such job.
@@ -26,7 +27,7 @@ impl ReviewJob {
             }
             if is_overdue(&draft, &step) {
                 tasks::end(&mut draft, &step, CompletionStatus::TempError);
-                tasks::follow(&mut draft, &step_id);
+                tasks::follow_if_linked(&mut draft, &step_id, &step.task_id);
             }
         }
         Ok(draft.answer(|_| ()))

@@ -90,15 +90,16 @@ impl StepEntry {
     }
 }
 
-/// The steps that a synced job is at: the one the device says, if that is open; else all that are, less those where others
+/// The steps that a synced job is at: the one the device says, if that is open, and those that somebody else is at; else all that are, less those where others
 /// are waited for.
 pub(super) fn current_step_ids<'s>(
     device_step_id: Option<&str>,
     steps: impl Iterator<Item = &'s Step> + Clone,
 ) -> Vec<String> {
     let open: Vec<_> = steps.filter(|step| step.is_open()).collect();
-    if let Some(device) = open.iter().find(|step| Some(step.step_id.as_str()) == device_step_id) {
-        return vec![device.step_id.clone()];
+    if open.iter().any(|step| Some(step.step_id.as_str()) == device_step_id) {
+        let is_there = |step: &&Step| Some(step.step_id.as_str()) == device_step_id || step.is_running();
+        return by_rank(open.into_iter().filter(is_there));
     }
     by_rank(open.into_iter().filter(|step| !step.awaits_join))
 }

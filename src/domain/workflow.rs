@@ -41,8 +41,10 @@ pub struct Definition {
     index: HashMap<String, usize>,
     /// The steps whose paths lead to each step.
     entrances: Vec<BTreeSet<usize>>,
+    /// For each step those from which ways lead to it, found when first asked for.
+    before: Vec<OnceLock<BTreeSet<usize>>>,
     /// The conditions of each step's paths, compiled when first needed.
-    conditions: Vec<Vec<OnceLock<Result<Expression, ExpressionError>>>>,
+    conditions: Vec<Vec<OnceLock<Expression>>>,
 }
 
 /// What follows on a step.
@@ -183,7 +185,8 @@ impl Definition {
         let conditions =
             workflow.steps.iter().map(|step| step.paths.iter().map(|_| OnceLock::new()).collect());
         let conditions = conditions.collect();
-        Self { workflow, index, entrances, conditions }
+        let before = workflow.steps.iter().map(|_| OnceLock::new()).collect();
+        Self { workflow, index, entrances, before, conditions }
     }
 
     /// The workflow as it was published.
@@ -226,10 +229,8 @@ impl Definition {
             let is_true = if path.condition.is_empty() {
                 Ok(true)
             } else {
-                match condition.get_or_init(|| compile(path)) {
-                    Ok(expression) => expression.evaluate(variables(expression, job, step, outcome)),
-                    Err(error) => Err(error.to_string()),
-                }
+                compiled(condition, path)
+                    .and_then(|condition| condition.evaluate(variables(condition, job, step, outcome)))
             };
             match is_true {
                 Ok(true) if !followed.next.contains(&path.next_step_id) => {
@@ -249,11 +250,24 @@ impl Definition {
         })
     }
 
-    /// The steps from which paths lead to a step, near or far, on ways that do not pass through another one.
+    /// Whether a way leads from a step to another, near or far.
+    pub(super) fn leads_to(&self, from: &str, to: &str) -> bool {
+        match (self.index.get(from), self.index.get(to)) {
+            (Some(from), Some(&to)) => self.before[to].get_or_init(|| self.ways_to(to, None)).contains(from),
+            _ => false,
+        }
+    }
+
+    /// The steps from which ways lead to a step that do not pass through another one.
     pub(super) fn before(&self, step_id: &str, avoiding: Option<&str>) -> HashSet<&str> {
         let avoided = avoiding.and_then(|step_id| self.index.get(step_id)).copied();
-        let mut found = HashSet::new();
-        let mut open: Vec<usize> = self.index.get(step_id).copied().into_iter().collect();
+        let found = self.index.get(step_id).map(|&at| self.ways_to(at, avoided)).unwrap_or_default();
+        found.into_iter().map(|at| self.workflow.steps[at].step_id.as_str()).collect()
+    }
+
+    fn ways_to(&self, at: usize, avoided: Option<usize>) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![at];
         while let Some(at) = open.pop() {
             for &from in &self.entrances[at] {
                 if Some(from) != avoided && found.insert(from) {
@@ -261,8 +275,17 @@ impl Definition {
                 }
             }
         }
-        found.into_iter().map(|at| self.workflow.steps[at].step_id.as_str()).collect()
+        found
     }
+}
+
+/// A condition, ready to be asked. It was found good when it was published: what goes wrong here may go right next time.
+fn compiled<'c>(condition: &'c OnceLock<Expression>, path: &Path) -> Result<&'c Expression, String> {
+    if let Some(condition) = condition.get() {
+        return Ok(condition);
+    }
+    let expression = compile(path).map_err(|error| error.to_string())?;
+    Ok(condition.get_or_init(|| expression))
 }
 
 fn variables(expression: &Expression, job: &Job, step: &Step, outcome: &str) -> Vec<(&'static str, Value)> {

@@ -1,6 +1,6 @@
 //! Reading one job: its parts at one revision, and its history.
 
-use std::{future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -21,9 +21,9 @@ const READ_BYTES: usize = 1 << 20;
 pub struct Views {
     /// Its steps.
     pub steps: bool,
-    /// Its holds.
+    /// The holds that stand on them.
     pub holds: bool,
-    /// Its tasks.
+    /// The tasks that do their work.
     pub tasks: bool,
     /// Some of its reports.
     pub reports: Option<ReportPage>,
@@ -130,15 +130,17 @@ impl Engine {
 async fn read_parts(records: &Records, job: &JobKey, views: &Views) -> store::Result<Option<JobParts>> {
     let Some(record) = records.job(job).await?.filter(|record| !record.deleted) else { return Ok(None) };
     let mut parts = JobParts { job: record.job.unwrap_or_default(), ..JobParts::default() };
-    if views.steps {
-        parts.steps = records.steps(job).await?.into_values().collect();
-        parts.steps.sort_by(|left, right| left.rank().cmp(&right.rank()));
-    }
+    let steps =
+        if views.steps || views.holds || views.tasks { records.steps(job).await? } else { BTreeMap::new() };
     if views.holds {
-        parts.holds = records.holds(job).await?.into_values().collect();
+        parts.holds = records.standing_holds(job, &steps).await?.into_values().collect();
     }
     if views.tasks {
-        parts.tasks = records.tasks(job).await?.into_values().collect();
+        parts.tasks = records.linked_tasks(job, &steps).await?.into_values().collect();
+    }
+    if views.steps {
+        parts.steps = steps.into_values().collect();
+        parts.steps.sort_by(|left, right| left.rank().cmp(&right.rank()));
     }
     if let Some(page) = &views.reports {
         parts.reports = records.reports_after(job, &page.after, page.limit + 1).await?;

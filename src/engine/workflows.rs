@@ -8,8 +8,11 @@ use crate::{
     proto::v1::{PublishWorkflowResponse, Workflow},
 };
 
-/// A page ends before what was read for it would take more.
-const PAGE_BYTES_MAX: usize = 4 << 20;
+/// A page ends before it would be larger.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// A page ends before what is read for it would be more.
+const READ_BYTES_MAX: usize = 16 << 20;
 
 /// Which workflows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +78,7 @@ impl Engine {
     ) -> Result<(Vec<Workflow>, bool), Error> {
         let records = self.records(HOME);
         let mut workflows: Vec<Workflow> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut bytes_read) = (0, 0);
         let has_more = loop {
             let last = workflows.last();
             let next = match which {
@@ -88,11 +91,14 @@ impl Engine {
                 }
             };
             let Some(next) = next else { break false };
+            bytes_read += next.encoded_len();
+            let next = without_steps(next);
             bytes += next.encoded_len();
-            if workflows.len() == limit || bytes > PAGE_BYTES_MAX && !workflows.is_empty() {
+            let is_full = bytes > PAGE_BYTES_MAX || bytes_read > READ_BYTES_MAX;
+            if workflows.len() == limit || is_full && !workflows.is_empty() {
                 break true;
             }
-            workflows.push(without_steps(next));
+            workflows.push(next);
         };
         self.shared.store.settle(HOME).await?;
         Ok((workflows, has_more))

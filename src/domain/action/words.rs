@@ -5,7 +5,7 @@ use crate::proto::v1::{
 };
 
 /// How many remarks an answer has.
-const REMARKS_MAX: usize = 10;
+const REMARKS_MAX: usize = 3;
 
 /// The answer in a sentence, with what the status alone does not tell. `step` is as the action left it.
 pub(super) fn description(action: Action, status: Status, step: Option<&Step>, remarks: &[String]) -> String {
@@ -62,14 +62,14 @@ fn success(action: Action, left_as: StepStatus) -> &'static str {
 
 /// A hold that stands in the way.
 pub(super) fn hold(hold: &Hold) -> String {
-    let mut text = format!("hold {} by {:?}", hold.hold_id, hold.placed_by);
+    let mut text = format!("hold {} by {}", hold.hold_id, hold.placed_by);
     if let Some(time) = &hold.scheduled_release_time {
         text.push_str(&format!(" until {time}"));
     }
     if hold.kind() == HoldKind::Dependency {
-        text.push_str(&format!(" for job {:?}", hold.dependent_job_id()));
+        text.push_str(&format!(" for job {}", hold.dependent_job_id()));
         if let Some(step_id) = &hold.dependent_step_id {
-            text.push_str(&format!(", step {step_id:?}"));
+            text.push_str(&format!(", step {step_id}"));
         }
     }
     if hold.orphaned {

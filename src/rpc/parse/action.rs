@@ -48,7 +48,7 @@ pub(in crate::rpc) fn perform_job_action(
             violations.add("answer", "goes with exactly one of step_ids");
         }
     }
-    violations.value("answer", answer.as_ref());
+    violations.answer("answer", answer.as_ref());
     violations.time("task_deadline", request.task_deadline.as_ref());
     if request.task_deadline.is_some() && action != JobActionType::Run {
         violations.add("task_deadline", "goes only with JOB_ACTION_TYPE_RUN");

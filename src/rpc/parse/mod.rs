@@ -40,6 +40,8 @@ const NANOS: std::ops::RangeInclusive<i32> = 0..=999_999_999;
 
 /// The longest list of texts.
 const TEXTS_MAX: usize = 1000;
+/// The largest answer to a step, encoded.
+const ANSWER_BYTES_MAX: usize = 4 << 10;
 /// How many violations are kept: more than fit in an error. The others are counted.
 const VIOLATIONS_MAX: usize = 100;
 
@@ -178,6 +180,14 @@ impl<'l> Violations<'l> {
     pub(super) fn value(&mut self, field: &str, value: Option<&Value>) {
         if let Some(value) = value {
             self.document(field, value.encoded_len(), value_fault(value, self.limits.document_levels));
+        }
+    }
+
+    /// The answer to a step: free data, but small, for it is told with every event of the step.
+    pub(super) fn answer(&mut self, field: &str, answer: Option<&Value>) {
+        self.value(field, answer);
+        if answer.is_some_and(|answer| answer.encoded_len() > ANSWER_BYTES_MAX) {
+            self.add(field, format!("is larger than {ANSWER_BYTES_MAX} bytes"));
         }
     }
 

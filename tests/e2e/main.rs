@@ -7,9 +7,13 @@
 mod errors;
 mod harness;
 mod history;
+mod holds;
+mod job_action;
 mod jobs;
 mod layout;
 mod lifecycle;
 mod lists;
+mod races;
 mod requests;
 mod sync;
+mod workflows;

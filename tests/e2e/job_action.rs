@@ -962,7 +962,8 @@ async fn a_bad_request_names_every_bad_field() {
             request_id is longer than 64 characters
         too many steps: InvalidArgument FIELD_INVALID
             step_ids has more than 1000 entries
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
     assert_eq!(client.everything().await, everything);
 }
 

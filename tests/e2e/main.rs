@@ -13,6 +13,7 @@ mod jobs;
 mod layout;
 mod lifecycle;
 mod lists;
+mod my_work;
 mod races;
 mod requests;
 mod sync;

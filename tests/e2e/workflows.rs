@@ -2,9 +2,9 @@
 
 use expect_test::{Expect, expect};
 use holdpoint::proto::v1::{
-    Assignee, BasicSyncRequest, CreateJobRequest, ErrorReason, GetWorkflowRequest, Job, JobActionType, JobEventType,
-    JobStatus, ListWorkflowsRequest, Path, PublishWorkflowRequest, PublishWorkflowResponse, StepDefinition,
-    StepJoin, StepKind, StepStatus, SyncOutcome, Workflow, WorkflowReference,
+    Assignee, BasicSyncRequest, CreateJobRequest, ErrorReason, GetWorkflowRequest, Job, JobActionType,
+    JobEventType, JobStatus, ListWorkflowsRequest, Path, PublishWorkflowRequest, PublishWorkflowResponse,
+    StepDefinition, StepJoin, StepKind, StepStatus, SyncOutcome, Workflow, WorkflowReference,
 };
 use prost::Message as _;
 use prost_types::Timestamp;

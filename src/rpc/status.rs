@@ -35,6 +35,10 @@ const VIOLATIONS_BYTES_MAX: usize = DETAILS_BYTES_MAX - 768;
 const QUOTE_BYTES_MAX: usize = 256;
 /// How many ids of steps an error names.
 const STEP_IDS_MAX: usize = 20;
+/// What a list of ids may take in an error. An error has one at most.
+const LIST_BYTES_MAX: usize = 1 << 10;
+/// Stands where something was left out.
+const ELLIPSIS: &str = "…";
 const RECONNECT_MILLISECONDS: RangeInclusive<u64> = 1_000..=5_000;
 const OVERLOAD_MILLISECONDS: RangeInclusive<u64> = 100..=1_000;
 
@@ -215,7 +219,7 @@ fn from_rejection(job_id: &str, rejection: Rejection) -> Status {
         }
         Rejection::StepsRunning { job_id, mut step_ids } => {
             step_ids.truncate(STEP_IDS_MAX);
-            let step_ids = ("stepIds", step_ids.join(","));
+            let step_ids = ("stepIds", list(&step_ids, ","));
             precondition(message, Reason::StepsRunning, [("jobId", job_id), step_ids])
         }
         Rejection::WorkflowMismatch { job_id, workflow_id } => {
@@ -232,7 +236,7 @@ fn from_rejection(job_id: &str, rejection: Rejection) -> Status {
             step_ids.truncate(STEP_IDS_MAX);
             let resource = format!("{job_id}/{}", step_ids.first().map_or("", String::as_str));
             let details = ErrorDetails::with_resource_info("holdpoint.v1.Step", clip(&resource), "", "");
-            let metadata = [("jobId", job_id), ("stepIds", step_ids.join(","))];
+            let metadata = [("jobId", job_id), ("stepIds", list(&step_ids, ","))];
             refuse(Code::NotFound, message, Reason::StepNotFound, metadata, details)
         }
         Rejection::DependencyNotFound(Dependency { job_id, step_id }) => {
@@ -241,7 +245,7 @@ fn from_rejection(job_id: &str, rejection: Rejection) -> Status {
             precondition(message, Reason::DependencyNotFound, metadata.collect::<Vec<_>>())
         }
         Rejection::DependencyCircle { circle } => {
-            precondition(message, Reason::DependencyCircle, [("circle", circle.join(" "))])
+            precondition(clip(&message), Reason::DependencyCircle, [("circle", list(&circle, " "))])
         }
         Rejection::PrivilegeMissing { privilege } => privilege_missing(privilege),
         Rejection::EtagMismatch { etag } => {
@@ -293,7 +297,7 @@ fn refuse(
     mut details: ErrorDetails,
 ) -> Status {
     let metadata: HashMap<_, _> =
-        metadata.into_iter().map(|(key, value)| (key.to_owned(), clip(&value))).collect();
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), clip_to(&value, LIST_BYTES_MAX))).collect();
     details.set_error_info(word(reason), DOMAIN, metadata);
     Status::with_error_details(code, message, details)
 }
@@ -311,11 +315,30 @@ fn violation_bytes(violation: &FieldViolation) -> usize {
 
 /// The beginning of a text, where it is too long for an error.
 fn clip(text: &str) -> String {
-    if text.len() <= QUOTE_BYTES_MAX {
+    clip_to(text, QUOTE_BYTES_MAX)
+}
+
+fn clip_to(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let end = (0..=QUOTE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}…", &text[..end])
+    let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}{ELLIPSIS}", &text[..end])
+}
+
+/// The beginning of a list, where it is too long for an error: only whole ids, and a sign that there are more.
+fn list(ids: &[String], separator: &str) -> String {
+    let mut text = String::new();
+    for (index, id) in ids.iter().enumerate() {
+        let before = if index == 0 { "" } else { separator };
+        let after = if index + 1 == ids.len() { 0 } else { separator.len() + ELLIPSIS.len() };
+        if text.len() + before.len() + id.len() + after > LIST_BYTES_MAX {
+            return text + before + ELLIPSIS;
+        }
+        text.push_str(before);
+        text.push_str(id);
+    }
+    text
 }
 
 /// Any time in the range. It spreads clients; nobody needs to be unable to guess it.

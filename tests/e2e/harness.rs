@@ -25,8 +25,8 @@ use holdpoint::{
             JobEvent, JobEventType, JobFilter, JobOrder, JobView, ListHoldsRequest, ListJobEventsRequest,
             ListJobsRequest, ListWorkflowsRequest, Path as StepPath, PerformJobActionRequest,
             PerformJobActionResponse, PublishWorkflowRequest, ReopenJobRequest, Step, StepActionStatus,
-            StepDefinition, StepKind, StepStatus, UpdateJobRequest, WatchJobRequest, WatchJobsRequest,
-            WatchJobsResponse, WatchStart, Workflow, WorkflowReference, assignee,
+            StepDefinition, StepKind, StepResponse, StepStatus, UpdateJobRequest, WatchJobRequest,
+            WatchJobsRequest, WatchJobsResponse, WatchStart, Workflow, WorkflowReference, assignee,
             job_service_client::JobServiceClient, sync_service_client::SyncServiceClient,
             watch_message::Kind, workflow_service_client::WorkflowServiceClient,
         },
@@ -346,7 +346,7 @@ impl Client {
     /// Acts on steps, and tells what became of each.
     pub async fn act(&self, action: JobActionType, job_id: &str, step_ids: &[&str]) -> Vec<StepActionStatus> {
         let reply = self.perform(perform(action, job_id, step_ids)).await;
-        reply.step_responses.iter().map(|response| response.status()).collect()
+        reply.step_responses.iter().map(StepResponse::status).collect()
     }
 
     /// Acts on steps, each of which the action can be done on.

@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::harness::{
-    Call, Caller, Client, Process, TestServer, Watch, abort, chain, delete, device_body_of, following,
+    Call, Caller, Client, Process, TestServer, Watch, abort, chain, close, delete, device_body_of, following,
     holds_of, in_millis, line, moment, perform, refused, reopen, step,
 };
 
@@ -462,6 +462,23 @@ async fn a_job_deleted_while_it_is_waited_for_orphans_the_hold() {
     );
 }
 
+/// A device tells that what it did was another step after all: in a job without a definition the first is gone.
+#[tokio::test]
+async fn a_step_that_goes_while_it_is_waited_for_orphans_the_hold() {
+    let client = client_with(&["job"]).await;
+    let mut body = of_device("ad hoc", JobStatus::Active, "x");
+    body.metadata.as_mut().unwrap().workflow_id = Some("none".to_owned());
+    body.cancelled_steps = std::mem::take(&mut body.completed_steps);
+    let other = client.sync(body.clone()).await.job_id;
+    place(&client, waits("job/a", &format!("{other}/x"))).await;
+    let mut watch = client.watch_on().await;
+    let step = body.cancelled_steps[0].single_step.as_mut().unwrap();
+    step.step_id = Some("y".to_owned());
+    step.updated.as_mut().unwrap().seconds += 1;
+    client.sync(body).await;
+    assert!(watch.find(JobEventType::HoldUpdated).await.hold.unwrap().orphaned);
+}
+
 #[tokio::test]
 async fn a_hold_on_an_aborted_job_is_an_orphan_from_the_beginning() {
     let client = client_with(&["job", "other"]).await;
@@ -512,7 +529,9 @@ fn circle(outcome: Result<(), Status>) -> String {
 /// Some holds that are placed, and one more that would close a circle.
 #[tokio::test]
 async fn a_circle_of_dependencies_is_refused_and_named() {
-    let rows: [(&[(&str, &str)], (&str, &str), &str); 12] = [
+    /// The step that is held, and what it waits for.
+    type Wait = (&'static str, &'static str);
+    let rows: [(&[Wait], Wait, &str); 12] = [
         // Within a job.
         (&[], ("one/a", "one/a"), "one/a one/a"),
         (&[], ("one/b", "one"), "one/b one one/b"),
@@ -567,6 +586,32 @@ async fn a_circle_by_one_of_several_steps_places_none() {
     place(&client, hold(&["a", "c"])).await;
 }
 
+/// Clients take only so much in an error: the way around is told as far as it fits.
+#[tokio::test]
+async fn a_circle_over_many_jobs_is_refused_and_its_beginning_named() {
+    const JOBS: usize = 60;
+    let server = server().await;
+    let client = server.client().await;
+    let ids: Vec<_> = (0..JOBS).map(|n| format!("{n:0>64}")).collect();
+    for job_id in &ids {
+        client.create(job_id, following("flow")).await;
+    }
+    for pair in ids.windows(2) {
+        place(&client, waits(&format!("{}/a", pair[0]), &pair[1])).await;
+    }
+    let status = client.call(waits(&format!("{}/a", ids[JOBS - 1]), &ids[0])).await.unwrap_err();
+    assert!(status.details().len() < 3 << 10, "{} bytes", status.details().len());
+    assert!(status.message().len() < 1 << 10);
+    let circle = circle(Err(status));
+    let named: Vec<_> = circle.split(' ').collect();
+    let (last, rest) = named.split_last().unwrap();
+    assert_eq!(*last, "…");
+    let whole = ids.iter().flat_map(|job_id| [job_id.clone(), format!("{job_id}/a")]);
+    let whole: Vec<_> = [format!("{}/a", ids[JOBS - 1])].into_iter().chain(whole).collect();
+    assert!(rest.len() > 10, "{circle}");
+    assert_eq!(rest, &whole[..rest.len()]);
+}
+
 /// What goes the same way, and not around, is placed.
 #[tokio::test]
 async fn what_is_no_circle_is_placed() {
@@ -617,6 +662,57 @@ async fn a_scheduled_hold_is_released_within_about_a_second_of_its_time() {
         }
         server.stop().await;
     }
+}
+
+/// More than is taken at once, over several jobs.
+#[tokio::test]
+async fn however_much_falls_due_or_is_waited_for_all_of_it_is_released_once() {
+    const JOBS: usize = 3;
+    const PER_STEP: usize = 60;
+    let client = client_with(&["one", "two", "three", "other"]).await;
+    for is_scheduled in [false, true] {
+        let mut watch = client.watch_on().await;
+        // While they are placed some fall due already.
+        let due = in_millis(300);
+        for job_id in ["one", "two", "three"] {
+            let hold = if is_scheduled { until("x/a", due) } else { waits("x/a", "other/a") };
+            let step_ids = ["a", "b", "c"].map(str::to_owned).into();
+            let hold = PerformJobActionRequest { job_id: job_id.to_owned(), step_ids, ..hold };
+            for _ in 0..PER_STEP {
+                place(&client, hold.clone()).await;
+            }
+        }
+        if !is_scheduled {
+            do_step(&client, "other", "a").await;
+        }
+        let mut released = BTreeSet::new();
+        for _ in 0..JOBS * 3 * PER_STEP {
+            released.insert(watch.find(JobEventType::HoldReleased).await.hold.unwrap().hold_id);
+        }
+        assert_eq!(released.len(), JOBS * 3 * PER_STEP);
+        let standing = ListHoldsRequest { state: HoldState::Standing.into(), ..Default::default() };
+        assert_eq!(client.holds(standing).await, []);
+    }
+}
+
+#[tokio::test]
+async fn the_holds_of_a_closed_job_go_and_those_of_a_deleted_one_are_gone() {
+    let client = client_with(&["closed", "deleted", "open"]).await;
+    let mut watch = client.watch_on().await;
+    let due = in_millis(400);
+    for job_id in ["closed", "deleted", "open"] {
+        place(&client, until(&format!("{job_id}/a"), due)).await;
+    }
+    client.call(close("closed")).await.unwrap();
+    client.call(delete("deleted")).await.unwrap();
+    let mut jobs = BTreeSet::new();
+    for _ in 0..2 {
+        jobs.insert(released(&mut watch).await.job_id);
+    }
+    assert_eq!(jobs, BTreeSet::from(["closed".to_owned(), "open".to_owned()]));
+    let listed: BTreeSet<_> =
+        client.holds(ListHoldsRequest::default()).await.into_iter().map(|hold| hold.job_id).collect();
+    assert_eq!(listed, jobs);
 }
 
 /// Returns when the time has come: another server tells, by a hold until then.

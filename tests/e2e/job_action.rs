@@ -13,7 +13,7 @@ use holdpoint::proto::v1::{
     },
     StepDefinition,
     StepKind::{Automatic, Manual, OpenApp, Question},
-    StepStatus, Workflow,
+    StepResponse, StepStatus, Workflow,
 };
 use prost_types::{Timestamp, Value};
 use tonic::Code;
@@ -319,13 +319,13 @@ async fn hold_applies_a_hold_or_a_dependency_to_a_step() {
 #[tokio::test]
 async fn run_and_finish_cannot_be_performed_until_the_dependency_is_resolved_or_released_or_expired() {
     #[derive(Debug)]
-    enum Lifted {
-        ByTheOtherStep,
-        ByTheOtherJob,
-        ByReleaseHold,
-        ByItsTime,
+    enum LiftedBy {
+        TheOtherStep,
+        TheOtherJob,
+        AnAction,
+        ItsTime,
     }
-    for way in [Lifted::ByTheOtherStep, Lifted::ByTheOtherJob, Lifted::ByReleaseHold, Lifted::ByItsTime] {
+    for way in [LiftedBy::TheOtherStep, LiftedBy::TheOtherJob, LiftedBy::AnAction, LiftedBy::ItsTime] {
         let client = client_with(at_once(vec![step("a", Manual)])).await;
         client.create("other", following("flow")).await;
         // A step that was begun and rests can be put on hold too: so that Finish has something to do.
@@ -333,10 +333,10 @@ async fn run_and_finish_cannot_be_performed_until_the_dependency_is_resolved_or_
         client.done(Stop, "job", &["a"]).await;
         let mut watch = client.watch_on().await;
         let hold = match way {
-            Lifted::ByTheOtherStep => dependency("other", Some("a")),
-            Lifted::ByTheOtherJob => dependency("other", None),
-            Lifted::ByReleaseHold => perform(Hold, "job", &["a"]),
-            Lifted::ByItsTime => scheduled(in_millis(500)),
+            LiftedBy::TheOtherStep => dependency("other", Some("a")),
+            LiftedBy::TheOtherJob => dependency("other", None),
+            LiftedBy::AnAction => perform(Hold, "job", &["a"]),
+            LiftedBy::ItsTime => scheduled(in_millis(500)),
         };
         assert!(client.perform(hold.clone()).await.success, "{way:?}");
         for action in [Run, Finish] {
@@ -347,18 +347,18 @@ async fn run_and_finish_cannot_be_performed_until_the_dependency_is_resolved_or_
             assert!(is_held || is_over, "{way:?} {action:?}");
         }
         match way {
-            Lifted::ByTheOtherStep | Lifted::ByTheOtherJob => {
+            LiftedBy::TheOtherStep | LiftedBy::TheOtherJob => {
                 client.done(Run, "other", &["a"]).await;
                 assert_eq!(would(&client, Run, "a").await, Held, "{way:?}: not before it is done");
                 client.done(Finish, "other", &["a"]).await;
             }
-            Lifted::ByReleaseHold => client.done(ReleaseHold, "job", &["a"]).await,
-            Lifted::ByItsTime => {}
+            LiftedBy::AnAction => client.done(ReleaseHold, "job", &["a"]).await,
+            LiftedBy::ItsTime => {}
         }
         let cause = match way {
-            Lifted::ByTheOtherStep | Lifted::ByTheOtherJob => HoldReleaseCause::Dependency,
-            Lifted::ByReleaseHold => HoldReleaseCause::Manual,
-            Lifted::ByItsTime => HoldReleaseCause::Schedule,
+            LiftedBy::TheOtherStep | LiftedBy::TheOtherJob => HoldReleaseCause::Dependency,
+            LiftedBy::AnAction => HoldReleaseCause::Manual,
+            LiftedBy::ItsTime => HoldReleaseCause::Schedule,
         };
         let released = watch.find(JobEventType::HoldReleased).await;
         assert_eq!(released.hold.unwrap().release_cause(), cause, "{way:?}");
@@ -976,7 +976,7 @@ async fn all_or_nothing_writes_all_or_nothing() {
     let before = client.everything().await;
     let request = PerformJobActionRequest { all_or_nothing: true, ..perform(Run, "job", &["a", "b"]) };
     let reply = client.perform(request.clone()).await;
-    let answers: Vec<_> = reply.step_responses.iter().map(|answer| answer.status()).collect();
+    let answers: Vec<_> = reply.step_responses.iter().map(StepResponse::status).collect();
     assert_eq!((reply.success, reply.applied), (false, false));
     assert_eq!(answers, [Success, AlreadyExecuting]);
     assert_eq!(client.everything().await, before);

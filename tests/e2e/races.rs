@@ -96,12 +96,11 @@ async fn ask(client: Client, request: PerformJobActionRequest) -> Result<Perform
     jobs.perform_job_action(request).await.map(tonic::Response::into_inner)
 }
 
+/// What two are answered.
+type Answers = (StepActionStatus, StepActionStatus);
+
 /// What both are answered who act on a step at once.
-async fn act(
-    race: &Race,
-    one: PerformJobActionRequest,
-    other: PerformJobActionRequest,
-) -> (StepActionStatus, StepActionStatus) {
+async fn act(race: &Race, one: PerformJobActionRequest, other: PerformJobActionRequest) -> Answers {
     let (one, other) = at_once(ask(race.alice.clone(), one), ask(race.bob.clone(), other)).await;
     let status = |reply: Result<PerformJobActionResponse, Status>| reply.unwrap().step_responses[0].status();
     (status(one), status(other))
@@ -138,8 +137,7 @@ async fn of_two_who_do_the_same_to_a_step_one_does_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_who_do_different_things_to_a_step_do_them_one_after_the_other() {
-    let rows: [(&[JobActionType], JobActionType, JobActionType, [(StepActionStatus, StepActionStatus); 2]);
-        4] = [
+    let rows: [(&[JobActionType], JobActionType, JobActionType, [Answers; 2]); 4] = [
         // A hold keeps the step from running, or comes too late.
         (&[], Run, Hold, [(Success, AlreadyExecuting), (Held, Success)]),
         (&[Run], Finish, Stop, [(Success, StepNotCurrent), (Success, Success)]),
@@ -359,7 +357,7 @@ async fn versions_published_at_once_are_all_different() {
     let race = Race::start().await;
     let small = || chain("raced", vec![step("a", StepKind::Manual)]);
     race.alice.publish(small()).await;
-    let ask = async |client: &Client, newest: &str| {
+    let ask = |client: &Client, newest: &str| {
         let newest_version_id = newest.to_owned();
         let request = PublishWorkflowRequest { newest_version_id, ..publish(small()) };
         let mut workflows = client.workflows.clone();
@@ -370,8 +368,8 @@ async fn versions_published_at_once_are_all_different() {
     };
     for n in 1..=ROUNDS {
         let newest = (2 * n - 1).to_string();
-        let one = ask(&race.alice, &newest).await;
-        let other = ask(&race.bob, &newest).await;
+        let one = ask(&race.alice, &newest);
+        let other = ask(&race.bob, &newest);
         // Who names the newest version is refused if the other came first.
         let (one, other) = at_once(one, other).await;
         let (accepted, refusal) = if one.is_ok() { (one, other) } else { (other, one) };
@@ -379,8 +377,8 @@ async fn versions_published_at_once_are_all_different() {
         assert_eq!(accepted.unwrap(), (2 * n).to_string());
         race.alice.publish(small()).await;
     }
-    let one = ask(&race.alice, "").await;
-    let other = ask(&race.bob, "").await;
+    let one = ask(&race.alice, "");
+    let other = ask(&race.bob, "");
     let (one, other) = at_once(one, other).await;
     let both = BTreeSet::from([one.unwrap(), other.unwrap()]);
     let next = 2 * ROUNDS + 2;

@@ -335,7 +335,8 @@ async fn workflows_are_listed_by_pages() {
     assert_eq!(list(&client, "", 3).await, [newest[..3].to_vec(), newest[3..].to_vec()]);
     assert_eq!(list(&client, "", 1).await.concat(), newest);
     let versions: Vec<_> = (1..=12).rev().map(|n| format!("a {n}")).collect();
-    assert_eq!(list(&client, "a", 0).await, [versions.clone()], "the newest first, by number");
+    let whole = list(&client, "a", 0).await;
+    assert_eq!((whole.len(), &whole[0]), (1, &versions), "the newest first, by number");
     let pages = list(&client, "a", 5).await;
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [5, 5, 2]);
     assert_eq!(pages.concat(), versions);

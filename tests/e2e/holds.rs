@@ -399,7 +399,7 @@ async fn with_a_time_and_a_dependency_the_first_to_come_releases() {
         hold_scheduled_release: Some(time),
         ..waits("job/a", "other/a")
     };
-    place(&client, with(in_millis(100))).await;
+    place(&client, with(in_millis(800))).await;
     place(&client, with(in_millis(3_600_000))).await;
     assert_eq!(released(&mut watch).await.release_cause(), HoldReleaseCause::Schedule);
     assert_eq!(client.act(Run, "job", &["a"]).await, [Held]);
@@ -650,7 +650,7 @@ async fn a_scheduled_hold_is_released_within_about_a_second_of_its_time() {
         for n in 0..5_u64 {
             let job_id = format!("job-{n}");
             client.create(&job_id, following("flow")).await;
-            let time = in_millis(100 + 100 * n);
+            let time = in_millis(800 + 100 * n);
             place(&client, until(&format!("{job_id}/a"), time)).await;
             due.push((job_id, time));
         }
@@ -699,7 +699,7 @@ async fn however_much_falls_due_or_is_waited_for_all_of_it_is_released_once() {
 async fn the_holds_of_a_closed_job_go_and_those_of_a_deleted_one_are_gone() {
     let client = client_with(&["closed", "deleted", "open"]).await;
     let mut watch = client.watch_on().await;
-    let due = in_millis(400);
+    let due = in_millis(1500);
     for job_id in ["closed", "deleted", "open"] {
         place(&client, until(&format!("{job_id}/a"), due)).await;
     }

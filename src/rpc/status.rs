@@ -33,8 +33,12 @@ const DETAILS_BYTES_MAX: usize = 3 << 10;
 const VIOLATIONS_BYTES_MAX: usize = DETAILS_BYTES_MAX - 768;
 /// The longest piece of text that came from outside and goes into an error.
 const QUOTE_BYTES_MAX: usize = 256;
-/// The longest list of ids that goes into an error.
-const IDS_BYTES_MAX: usize = 1 << 10;
+/// How many ids of steps an error names.
+const STEP_IDS_MAX: usize = 20;
+/// What a list of ids may take in an error. An error has one at most.
+const LIST_BYTES_MAX: usize = 1 << 10;
+/// Stands where something was left out.
+const ELLIPSIS: &str = "…";
 const RECONNECT_MILLISECONDS: RangeInclusive<u64> = 1_000..=5_000;
 const OVERLOAD_MILLISECONDS: RangeInclusive<u64> = 100..=1_000;
 
@@ -221,8 +225,9 @@ fn from_rejection(id: &str, rejection: Rejection) -> Status {
         Rejection::JobCompleted { job_id } => {
             precondition(message, Reason::JobCompleted, [("jobId", job_id)])
         }
-        Rejection::StepsRunning { job_id, step_ids } => {
-            let step_ids = ("stepIds", ids(&step_ids, ","));
+        Rejection::StepsRunning { job_id, mut step_ids } => {
+            step_ids.truncate(STEP_IDS_MAX);
+            let step_ids = ("stepIds", list(&step_ids, ","));
             precondition(message, Reason::StepsRunning, [("jobId", job_id), step_ids])
         }
         Rejection::WorkflowMismatch { job_id, workflow_id } => {
@@ -238,7 +243,7 @@ fn from_rejection(id: &str, rejection: Rejection) -> Status {
         Rejection::StepNotFound { job_id, step_ids } => {
             let resource = format!("{job_id}/{}", step_ids.first().map_or("", String::as_str));
             let details = ErrorDetails::with_resource_info("holdpoint.v1.Step", clip(&resource), "", "");
-            let metadata = [("jobId", job_id), ("stepIds", ids(&step_ids, ","))];
+            let metadata = [("jobId", job_id), ("stepIds", list(&step_ids, ","))];
             refuse(Code::NotFound, message, Reason::StepNotFound, metadata, details)
         }
         Rejection::DependencyNotFound(Dependency { job_id, step_id }) => {
@@ -247,7 +252,7 @@ fn from_rejection(id: &str, rejection: Rejection) -> Status {
             precondition(message, Reason::DependencyNotFound, metadata.collect::<Vec<_>>())
         }
         Rejection::DependencyCircle { circle } => {
-            precondition(message, Reason::DependencyCircle, [("circle", ids(&circle, " "))])
+            precondition(clip(&message), Reason::DependencyCircle, [("circle", list(&circle, " "))])
         }
         Rejection::PrivilegeMissing { privilege } => privilege_missing(privilege),
         Rejection::TaskNotFound => task_not_found(id),
@@ -321,7 +326,7 @@ fn refuse(
     mut details: ErrorDetails,
 ) -> Status {
     let metadata: HashMap<_, _> =
-        metadata.into_iter().map(|(key, value)| (key.to_owned(), clip_at(&value, IDS_BYTES_MAX))).collect();
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), clip_to(&value, LIST_BYTES_MAX))).collect();
     details.set_error_info(word(reason), DOMAIN, metadata);
     Status::with_error_details(code, message, details)
 }
@@ -337,32 +342,32 @@ fn violation_bytes(violation: &FieldViolation) -> usize {
     1 + prost::length_delimiter_len(bytes) + bytes
 }
 
-/// Ids as far as they fit, whole, and how many more there are.
-fn ids(ids: &[String], separator: &str) -> String {
-    let mut text = String::new();
-    for (index, id) in ids.iter().enumerate() {
-        if text.len() + id.len() > IDS_BYTES_MAX - 64 {
-            return format!("{text}{separator}+{}", ids.len() - index);
-        }
-        if index > 0 {
-            text.push_str(separator);
-        }
-        text.push_str(id);
-    }
-    text
-}
-
 /// The beginning of a text, where it is too long for an error.
 fn clip(text: &str) -> String {
-    clip_at(text, QUOTE_BYTES_MAX)
+    clip_to(text, QUOTE_BYTES_MAX)
 }
 
-fn clip_at(text: &str, bytes_max: usize) -> String {
+fn clip_to(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
     let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}…", &text[..end])
+    format!("{}{ELLIPSIS}", &text[..end])
+}
+
+/// The beginning of a list, where it is too long for an error: only whole ids, and a sign that there are more.
+fn list(ids: &[String], separator: &str) -> String {
+    let mut text = String::new();
+    for (index, id) in ids.iter().enumerate() {
+        let before = if index == 0 { "" } else { separator };
+        let after = if index + 1 == ids.len() { 0 } else { separator.len() + ELLIPSIS.len() };
+        if text.len() + before.len() + id.len() + after > LIST_BYTES_MAX {
+            return text + before + ELLIPSIS;
+        }
+        text.push_str(before);
+        text.push_str(id);
+    }
+    text
 }
 
 /// Any time in the range. It spreads clients; nobody needs to be unable to guess it.

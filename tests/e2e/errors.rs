@@ -7,10 +7,12 @@ use expect_test::{Expect, expect};
 use holdpoint::{
     config::{Config, Limits},
     proto::v1::{
-        AbortJobRequest, Assignee, BasicSyncRequest, CountJobsRequest, CreateJobRequest, DeleteJobRequest,
-        GetJobRequest, Job, JobDetails, JobEvent, JobFilter, ListJobEventsRequest, ListJobsRequest,
-        SingleStep, StepEntry, StepReport, SyncMetadata, UpdateJobRequest, WatchJobRequest, WatchJobsRequest,
-        WatchStart, WorkflowReference,
+        AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, CountJobsRequest, CreateJobRequest,
+        DeleteJobRequest, ExcludeJobRequest, GetJobRequest, GetWorkflowRequest, Job, JobActionType,
+        JobDetails, JobEvent, JobFilter, ListHoldsRequest, ListJobEventsRequest, ListJobsRequest,
+        ListWorkflowsRequest, PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest, SingleStep,
+        StepDefinition, StepEntry, StepKind, StepReport, SyncMetadata, UpdateJobRequest, WatchJobRequest,
+        WatchJobsRequest, WatchStart, Workflow, WorkflowReference,
     },
 };
 use prost::Message as _;
@@ -25,21 +27,42 @@ use tonic::{
 use tonic_types::StatusExt as _;
 
 use super::harness::{
-    Call, Caller, Client, TestServer, abort, close, config, create, delete, device_body, device_body_of,
-    events, fields, get, line, next, reason, titled, update, within, words,
+    Call, Caller, Client, TestServer, abort, assign, chain, close, config, create, delete, device_body,
+    device_body_of, events, exclude, fields, following, get, holds_of, line, next, perform, publish, reason,
+    reopen, step, titled, update, within, words, workflow,
 };
 
 /// Reasons that no test here can bring about, and where they are tested: `src/rpc/status.rs`.
-const TESTED_ELSEWHERE: [&str; 4] = ["INTERNAL", "OVERLOADED", "STEPS_RUNNING", "STORE_FAILED"];
+const TESTED_ELSEWHERE: [&str; 3] = ["INTERNAL", "OVERLOADED", "STORE_FAILED"];
 
-/// Jobs to refuse changes of.
+/// Jobs to refuse changes of. Of `working` a step runs, and `held` has as many holds as can be.
 async fn with_jobs(client: &Client) {
+    let steps = ["a", "b"].map(|id| step(id, StepKind::Manual));
+    client.publish(chain("flow", steps.into())).await;
+    for job_id in ["working", "held"] {
+        client.create(job_id, following("flow")).await;
+    }
+    client.done(JobActionType::Run, "working", &["a"]).await;
+    for _ in 0..100 {
+        client.done(JobActionType::Hold, "held", &["a"]).await;
+    }
+    client.perform(waiting("held", "b", "working")).await;
     for job_id in ["open", "closed", "deleted"] {
         client.create(job_id, titled(job_id)).await;
     }
     client.call(close("closed")).await.unwrap();
     client.call(delete("deleted")).await.unwrap();
     client.sync(device_body()).await;
+}
+
+/// A hold on a step that waits for a job.
+fn waiting(job_id: &str, step_id: &str, dependent_job_id: &str) -> PerformJobActionRequest {
+    let dependent_job_id = Some(dependent_job_id.to_owned());
+    PerformJobActionRequest { dependent_job_id, ..perform(JobActionType::Hold, job_id, &[step_id]) }
+}
+
+fn get_workflow(workflow_id: &str, version_id: &str) -> GetWorkflowRequest {
+    GetWorkflowRequest { workflow_id: workflow_id.to_owned(), version_id: version_id.to_owned() }
 }
 
 /// Each call is refused, as the text says, and changes nothing.
@@ -77,7 +100,6 @@ async fn every_reason_is_given_by_some_call() {
 
     let mut other_workflow = device_body();
     other_workflow.metadata.as_mut().unwrap().workflow_id = Some("other".to_owned());
-    let workflow = WorkflowReference { workflow_id: "flow".to_owned(), ..WorkflowReference::default() };
     let mask = Some(FieldMask { paths: vec!["status".to_owned()] });
     let page_token = "x".to_owned();
     let resume = |resume_token: &str| WatchJobsRequest {
@@ -98,10 +120,24 @@ async fn every_reason_is_given_by_some_call() {
         ("a closed job", update("closed", titled("b")).into()),
         ("a completed job", abort(&synced).into()),
         ("another workflow", other_workflow.into()),
-        (
-            "a workflow that is not published",
-            create("a", Job { workflow: Some(workflow), ..Job::default() }).into(),
-        ),
+        ("a workflow that is not published", create("a", following("none")).into()),
+        ("a workflow that is not there", get_workflow("flow", "2").into()),
+        ("a version that is not the newest", {
+            let newest_version_id = "2".to_owned();
+            let again = chain("flow", vec![step("a", StepKind::Manual)]);
+            PublishWorkflowRequest { newest_version_id, ..publish(again) }.into()
+        }),
+        ("steps that run", close("working").into()),
+        ("a job at work", reopen("working", &[]).into()),
+        ("a step that is not there", assign("working", "z", None).into()),
+        ("steps that are not there", reopen("closed", &["z"]).into()),
+        ("a job to wait for", waiting("working", "b", "none").into()),
+        ("a step to wait for", {
+            let dependent_step_id = Some("z".to_owned());
+            PerformJobActionRequest { dependent_step_id, ..waiting("working", "b", "held") }.into()
+        }),
+        ("a circle", waiting("working", "b", "held").into()),
+        ("more holds than can be", perform(JobActionType::Hold, "held", &["a"]).into()),
         ("an etag", AbortJobRequest { etag: "x".to_owned(), ..abort("open") }.into()),
         ("a request id", UpdateJobRequest { job: Some(titled("c")), ..reused }.into()),
         ("reports of a sync", with_reports(4).into()),
@@ -123,7 +159,17 @@ async fn every_reason_is_given_by_some_call() {
         a closed job: FailedPrecondition JOB_CLOSED {"jobId": "closed"}
         a completed job: FailedPrecondition JOB_COMPLETED {"jobId": "job_*"}
         another workflow: FailedPrecondition WORKFLOW_MISMATCH {"jobId": "job_*", "workflowId": "b62f2507-b4e7-4248-83d3-29c03a158fbe"}
-        a workflow that is not published: FailedPrecondition WORKFLOW_NOT_FOUND {"workflowId": "flow"}
+        a workflow that is not published: FailedPrecondition WORKFLOW_NOT_FOUND {"workflowId": "none"}
+        a workflow that is not there: NotFound WORKFLOW_NOT_FOUND {"versionId": "2", "workflowId": "flow"}
+        a version that is not the newest: Aborted ETAG_MISMATCH {"etag": "1"}
+        steps that run: FailedPrecondition STEPS_RUNNING {"jobId": "working", "stepIds": "a"}
+        a job at work: FailedPrecondition JOB_OPEN {"jobId": "working"}
+        a step that is not there: NotFound STEP_NOT_FOUND {"jobId": "working", "stepIds": "z"}
+        steps that are not there: NotFound STEP_NOT_FOUND {"jobId": "closed", "stepIds": "z"}
+        a job to wait for: FailedPrecondition DEPENDENCY_NOT_FOUND {"dependentJobId": "none"}
+        a step to wait for: FailedPrecondition DEPENDENCY_NOT_FOUND {"dependentJobId": "held", "dependentStepId": "z"}
+        a circle: FailedPrecondition DEPENDENCY_CIRCLE {"circle": "working/b held held/b working working/b"}
+        more holds than can be: ResourceExhausted LIMIT_EXCEEDED {"limit": "holds_per_step", "maximum": "100"}
         an etag: Aborted ETAG_MISMATCH {"etag": "r2"}
         a request id: FailedPrecondition REQUEST_ID_REUSED
         reports of a sync: ResourceExhausted LIMIT_EXCEEDED {"limit": "reports_per_sync", "maximum": "3"}
@@ -135,6 +181,8 @@ async fn every_reason_is_given_by_some_call() {
     let others = [
         ("garbage", garbage(&client).await),
         ("who calls", client_of_nobody(&server).await),
+        ("a privilege", client_without_privileges(&server).await),
+        ("one of two privileges", client_without_privileges_to_refresh(&server).await),
         ("a deadline", past_its_deadline(&server).await),
         ("a resume token of long ago", expired().await),
         ("a server that stops", draining().await),
@@ -149,6 +197,8 @@ async fn every_reason_is_given_by_some_call() {
     expect![[r#"
         garbage: InvalidArgument MESSAGE_MALFORMED
         who calls: InvalidArgument CALLER_INVALID {"key": "holdpoint-user"}
+        a privilege: PermissionDenied PRIVILEGE_MISSING {"privilege": "jobExecute"}
+        one of two privileges: PermissionDenied PRIVILEGE_MISSING {"privilege": "adminBasic, adminAdvanced"}
         a deadline: DeadlineExceeded DEADLINE_EXCEEDED
         a resume token of long ago: OutOfRange RESUME_TOKEN_EXPIRED
         a server that stops: Unavailable SHUTTING_DOWN
@@ -251,6 +301,16 @@ async fn client_of_nobody(server: &TestServer) -> Status {
     nobody.call(get("open")).await.unwrap_err()
 }
 
+async fn client_without_privileges(server: &TestServer) -> Status {
+    let bob = server.client_as(Caller::new("bob").who_may("jobRead,jobUpdateHolds")).await;
+    bob.call(perform(JobActionType::Run, "working", &[])).await.unwrap_err()
+}
+
+async fn client_without_privileges_to_refresh(server: &TestServer) -> Status {
+    let bob = server.client_as(Caller::new("bob").who_may("jobExecute")).await;
+    bob.call(perform(JobActionType::RefreshStatus, "working", &[])).await.unwrap_err()
+}
+
 /// Sent by hand: the generated client would give up at the deadline by itself.
 async fn past_its_deadline(server: &TestServer) -> Status {
     let stream = TcpStream::connect(server.address).await.unwrap();
@@ -311,17 +371,25 @@ async fn everything_that_is_missing_is_named_at_once() {
         ..SyncMetadata::default()
     };
     let assignee = Some(Assignee::default());
-    let workflow = Some(WorkflowReference::default());
+    let of_none = Some(WorkflowReference::default());
     let rows: Vec<(&str, Call)> = vec![
         ("sync", sync.into()),
         ("sync of empty members", BasicSyncRequest { metadata: Some(empty), ..Default::default() }.into()),
         ("create", CreateJobRequest::default().into()),
-        ("create a job", create("", Job { assignee, workflow, ..Job::default() }).into()),
+        ("create a job", create("", Job { assignee, workflow: of_none, ..Job::default() }).into()),
         ("get", GetJobRequest::default().into()),
         ("update", UpdateJobRequest::default().into()),
         ("abort", abort("").into()),
         ("close", close("").into()),
         ("delete", delete("").into()),
+        ("action", PerformJobActionRequest::default().into()),
+        ("assign", AssignStepRequest::default().into()),
+        ("reopen", ReopenJobRequest::default().into()),
+        ("exclude", ExcludeJobRequest::default().into()),
+        ("publish", PublishWorkflowRequest::default().into()),
+        ("publish nothing", publish(Workflow::default()).into()),
+        ("publish steps of nothing", publish(workflow("", &[""], vec![StepDefinition::default()])).into()),
+        ("workflow", GetWorkflowRequest::default().into()),
         ("events", events("").into()),
         ("watch", WatchJobRequest::default().into()),
     ];
@@ -329,41 +397,63 @@ async fn everything_that_is_missing_is_named_at_once() {
         &client,
         rows,
         expect![[r#"
-        sync: InvalidArgument FIELD_INVALID
-            metadata.client_job_id is required
-            metadata.workflow_id is required
-            metadata.status is required
-            completed_steps[0].single_step.unique_step_id is required
-            completed_steps[0].single_step.step_id is required
-            completed_steps[1] must have single_step or report_step
-            cancelled_steps[0].report_step.unique_step_id is required
-            cancelled_steps[0].report_step.step_id is required
-            cancelled_steps[1] must not have both single_step and report_step
-        sync of empty members: InvalidArgument FIELD_INVALID
-            metadata.client_job_id is empty
-            metadata.status is required
-        create: InvalidArgument FIELD_INVALID
-            job is required
-        create a job: InvalidArgument FIELD_INVALID
-            job.workflow.workflow_id is required
-            job.assignee.kind is required: KIND_USER or KIND_GROUP
-            job.assignee.id is required
-        get: InvalidArgument FIELD_INVALID
-            job_id or client_job_id is required
-        update: InvalidArgument FIELD_INVALID
-            job_id is required
-            job is required
-        abort: InvalidArgument FIELD_INVALID
-            job_id is required
-        close: InvalidArgument FIELD_INVALID
-            job_id is required
-        delete: InvalidArgument FIELD_INVALID
-            job_id is required
-        events: InvalidArgument FIELD_INVALID
-            job_id is required
-        watch: InvalidArgument FIELD_INVALID
-            job_id is required
-    "#]],
+            sync: InvalidArgument FIELD_INVALID
+                metadata.client_job_id is required
+                metadata.workflow_id is required
+                metadata.status is required
+                completed_steps[0].single_step.unique_step_id is required
+                completed_steps[0].single_step.step_id is required
+                completed_steps[1] must have single_step or report_step
+                cancelled_steps[0].report_step.unique_step_id is required
+                cancelled_steps[0].report_step.step_id is required
+                cancelled_steps[1] must not have both single_step and report_step
+            sync of empty members: InvalidArgument FIELD_INVALID
+                metadata.client_job_id is empty
+                metadata.status is required
+            create: InvalidArgument FIELD_INVALID
+                job is required
+            create a job: InvalidArgument FIELD_INVALID
+                job.workflow.workflow_id is required
+                job.assignee.kind is required: KIND_USER or KIND_GROUP
+                job.assignee.id is required
+            get: InvalidArgument FIELD_INVALID
+                job_id or client_job_id is required
+            update: InvalidArgument FIELD_INVALID
+                job_id is required
+                job is required
+            abort: InvalidArgument FIELD_INVALID
+                job_id is required
+            close: InvalidArgument FIELD_INVALID
+                job_id is required
+            delete: InvalidArgument FIELD_INVALID
+                job_id is required
+            action: InvalidArgument FIELD_INVALID
+                type is required
+                job_id is required
+            assign: InvalidArgument FIELD_INVALID
+                step_id is required
+                job_id is required
+            reopen: InvalidArgument FIELD_INVALID
+                job_id is required
+            exclude: InvalidArgument FIELD_INVALID
+                excluded is required
+                job_id is required
+            publish: InvalidArgument FIELD_INVALID
+                workflow is required
+            publish nothing: InvalidArgument FIELD_INVALID
+                workflow.workflow_id is required
+                workflow.steps is required
+                workflow.start_step_ids is required
+            publish steps of nothing: InvalidArgument FIELD_INVALID
+                workflow.workflow_id is required
+                workflow.steps[0].step_id is required
+            workflow: InvalidArgument FIELD_INVALID
+                workflow_id is required
+            events: InvalidArgument FIELD_INVALID
+                job_id is required
+            watch: InvalidArgument FIELD_INVALID
+                job_id is required
+        "#]],
     )
     .await;
 }
@@ -558,6 +648,51 @@ async fn values_that_are_not_allowed_are_named() {
             "an abort of nothing good",
             AbortJobRequest { reason: long(4097), request_id: "\u{7f}".to_owned(), ..abort("") }.into(),
         ),
+        (
+            "an action of nothing good",
+            PerformJobActionRequest {
+                step_ids: vec!["x".repeat(65)],
+                item_id: long(65),
+                answer: Some(deep_list(25)),
+                request_id: "x".repeat(65),
+                ..perform(JobActionType::SetCurrentStep, "", &[])
+            }
+            .into(),
+        ),
+        ("an answer that is too large", {
+            let answer = Some("x".repeat(256 << 10).into());
+            PerformJobActionRequest { answer, ..perform(JobActionType::Run, "working", &["a"]) }.into()
+        }),
+        ("an assignment of nothing good", {
+            let request_id = "x".repeat(65);
+            let assignee = Some(Assignee { kind: 3, id: "x".repeat(65) });
+            AssignStepRequest { request_id, ..assign("", &"x".repeat(65), assignee) }.into()
+        }),
+        ("steps to take up again", reopen("closed", &["a", "a", ""]).into()),
+        (
+            "a reason to leave a job out",
+            ExcludeJobRequest { job_exclusion: vec![deep_list(24)], ..exclude("open", true) }.into(),
+        ),
+        (
+            "holds of nothing good",
+            ListHoldsRequest {
+                step_id: "x".repeat(65),
+                state: 4,
+                kinds: vec![0, 4, 1],
+                dependent_step_id: "a\n".to_owned(),
+                page_size: 1001,
+                ..ListHoldsRequest::default()
+            }
+            .into(),
+        ),
+        ("holds by both ids", {
+            ListHoldsRequest { dependent_job_id: "held".to_owned(), ..holds_of("open") }.into()
+        }),
+        ("a workflow", get_workflow(&"x".repeat(65), "\u{7f}").into()),
+        ("workflows", {
+            let workflow_id = "x".repeat(65);
+            ListWorkflowsRequest { workflow_id, page_size: -1, ..ListWorkflowsRequest::default() }.into()
+        }),
         ("a delete", DeleteJobRequest { request_id: "x".repeat(65), ..delete("open") }.into()),
         ("both ids", GetJobRequest { client_job_id: "b".to_owned(), ..get("a") }.into()),
         ("views", GetJobRequest { views: vec![0, 1, 9], ..get("open") }.into()),
@@ -595,10 +730,10 @@ async fn values_that_are_not_allowed_are_named() {
         (
             "a watch",
             watch(WatchJobsRequest {
-                event_types: vec![0, 26],
+                event_types: vec![0, 26, 27],
                 start: 4,
                 heartbeat: Some(Duration { seconds: 61, nanos: 0 }),
-                views: vec![2, 4],
+                views: vec![2, 4, 5],
                 ..WatchJobsRequest::default()
             }),
         ),
@@ -761,6 +896,43 @@ async fn values_that_are_not_allowed_are_named() {
                 reason is longer than 4096 characters
                 job_id is required
                 request_id has a control character
+            an action of nothing good: InvalidArgument FIELD_INVALID
+                step_ids[0] is longer than 64 characters
+                item_id is longer than 64 characters
+                answer goes only with JOB_ACTION_TYPE_RUN and JOB_ACTION_TYPE_FINISH
+                answer is more than 24 levels deep
+                job_id is required
+                request_id is longer than 64 characters
+            an answer that is too large: InvalidArgument FIELD_INVALID
+                answer is larger than 262144 bytes
+            an assignment of nothing good: InvalidArgument FIELD_INVALID
+                step_id is longer than 64 characters
+                assignee.kind is required: KIND_USER or KIND_GROUP
+                assignee.id is longer than 64 characters
+                job_id is required
+                request_id is longer than 64 characters
+            steps to take up again: InvalidArgument FIELD_INVALID
+                step_ids[1] is there twice
+                step_ids[2] is required
+            a reason to leave a job out: InvalidArgument FIELD_INVALID
+                job_exclusion is more than 24 levels deep
+            holds of nothing good: InvalidArgument FIELD_INVALID
+                step_id is longer than 64 characters
+                dependent_step_id has a control character
+                job_id is required with step_id
+                dependent_job_id is required with dependent_step_id
+                state is not a value of HoldState
+                kinds[0] is not a value of HoldKind
+                kinds[1] is not a value of HoldKind
+                page_size is not between 0 and 1000
+            holds by both ids: InvalidArgument FIELD_INVALID
+                dependent_job_id must not be set together with job_id
+            a workflow: InvalidArgument FIELD_INVALID
+                workflow_id is longer than 64 characters
+                version_id has a control character
+            workflows: InvalidArgument FIELD_INVALID
+                workflow_id is longer than 64 characters
+                page_size is not between 0 and 1000
             a delete: InvalidArgument FIELD_INVALID
                 request_id is longer than 64 characters
             both ids: InvalidArgument FIELD_INVALID
@@ -804,9 +976,9 @@ async fn values_that_are_not_allowed_are_named() {
                 page_size is not between 0 and 1000
             a watch: InvalidArgument FIELD_INVALID
                 event_types[0] is not a value of JobEventType
-                event_types[1] is not a value of JobEventType
-                views[0] is not a value of JobView that watches have: STEPS, HOLDS
-                views[1] is not a value of JobView that watches have: STEPS, HOLDS
+                event_types[2] is not a value of JobEventType
+                views[0] is not a value of JobView that watches have: STEPS, HOLDS, TASKS
+                views[2] is not a value of JobView that watches have: STEPS, HOLDS, TASKS
                 start is not a value of WatchStart
                 heartbeat is not between 1 and 60 seconds
             a watch from two places: InvalidArgument FIELD_INVALID

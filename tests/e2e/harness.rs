@@ -4,13 +4,13 @@
 //! sleeps: what is waited for tells when it is there, and every wait is bounded by [`PATIENCE`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt::Debug,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, LazyLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use holdpoint::{
@@ -19,11 +19,16 @@ use holdpoint::{
     proto::{
         API_DESCRIPTORS,
         v1::{
-            AbortJobRequest, BasicSyncRequest, BasicSyncResponse, CloseJobRequest, CountJobsRequest,
-            CreateJobRequest, DeleteJobRequest, ErrorReason, GetJobRequest, Job, JobDetails, JobEvent,
-            JobEventType, JobFilter, JobOrder, JobView, ListJobEventsRequest, ListJobsRequest,
-            UpdateJobRequest, WatchJobRequest, WatchJobsRequest, job_service_client::JobServiceClient,
-            sync_service_client::SyncServiceClient,
+            AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, BasicSyncResponse,
+            CloseJobRequest, CountJobsRequest, CreateJobRequest, DeleteJobRequest, ErrorReason,
+            ExcludeJobRequest, GetJobRequest, GetWorkflowRequest, Hold, Job, JobActionType, JobDetails,
+            JobEvent, JobEventType, JobFilter, JobOrder, JobView, ListHoldsRequest, ListJobEventsRequest,
+            ListJobsRequest, ListWorkflowsRequest, Path as StepPath, PerformJobActionRequest,
+            PerformJobActionResponse, PublishWorkflowRequest, ReopenJobRequest, Step, StepActionStatus,
+            StepDefinition, StepKind, StepResponse, StepStatus, UpdateJobRequest, WatchJobRequest,
+            WatchJobsRequest, WatchJobsResponse, WatchStart, Workflow, WorkflowReference, assignee,
+            job_service_client::JobServiceClient, sync_service_client::SyncServiceClient,
+            watch_message::Kind, workflow_service_client::WorkflowServiceClient,
         },
     },
     server,
@@ -31,7 +36,7 @@ use holdpoint::{
 };
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
-use prost_types::{Struct, Value};
+use prost_types::{Struct, Timestamp, Value};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -225,6 +230,8 @@ pub struct Caller {
     user: AsciiMetadataValue,
     org: AsciiMetadataValue,
     groups: AsciiMetadataValue,
+    /// Unset: everything.
+    privileges: Option<AsciiMetadataValue>,
 }
 
 impl Default for Caller {
@@ -237,7 +244,7 @@ impl Caller {
     /// A user of the organization `acme`, in no group.
     pub fn new(user: &str) -> Self {
         let value = |text: &str| text.parse().unwrap();
-        Self { user: value(user), org: value("acme"), groups: value("") }
+        Self { user: value(user), org: value("acme"), groups: value(""), privileges: None }
     }
 
     /// The same user in another organization.
@@ -249,6 +256,11 @@ impl Caller {
     pub fn in_groups(self, groups: &str) -> Self {
         Self { groups: groups.parse().unwrap(), ..self }
     }
+
+    /// The same user, who may do no more than this: names of privileges, separated by commas.
+    pub fn who_may(self, privileges: &str) -> Self {
+        Self { privileges: Some(privileges.parse().unwrap()), ..self }
+    }
 }
 
 impl Interceptor for Caller {
@@ -257,6 +269,9 @@ impl Interceptor for Caller {
         metadata.insert("holdpoint-user", self.user.clone());
         metadata.insert("holdpoint-org", self.org.clone());
         metadata.insert("holdpoint-groups", self.groups.clone());
+        if let Some(privileges) = &self.privileges {
+            metadata.insert("holdpoint-privileges", privileges.clone());
+        }
         Ok(request)
     }
 }
@@ -270,6 +285,7 @@ pub struct Client {
     pub transport: Transport,
     pub jobs: JobServiceClient<Transport>,
     pub syncs: SyncServiceClient<Transport>,
+    pub workflows: WorkflowServiceClient<Transport>,
 }
 
 impl Client {
@@ -280,6 +296,7 @@ impl Client {
         Self {
             jobs: JobServiceClient::new(transport.clone()),
             syncs: SyncServiceClient::new(transport.clone()),
+            workflows: WorkflowServiceClient::new(transport.clone()),
             transport,
         }
     }
@@ -302,11 +319,72 @@ impl Client {
 
     /// A job with all that GetJob has of it; it has fewer reports than a page.
     pub async fn details(&self, job_id: &str) -> JobDetails {
-        let views = [JobView::Steps, JobView::Reports, JobView::Holds];
+        let views = [JobView::Steps, JobView::Reports, JobView::Holds, JobView::Tasks];
         let request = GetJobRequest { views: views.map(Into::into).to_vec(), ..get(job_id) };
         let reply = self.jobs.clone().get_job(request).await.unwrap().into_inner();
         assert_eq!(reply.next_reports_page_token, "");
         reply.details.unwrap()
+    }
+
+    /// A step of a job, as it is now.
+    pub async fn step(&self, job_id: &str, step_id: &str) -> Step {
+        let steps = self.details(job_id).await.steps;
+        steps.into_iter().find(|step| step.step_id == step_id).unwrap()
+    }
+
+    /// A new version of a workflow.
+    pub async fn publish(&self, workflow: Workflow) -> Workflow {
+        let request = publish(workflow);
+        self.workflows.clone().publish_workflow(request).await.unwrap().into_inner().workflow.unwrap()
+    }
+
+    /// What an accepted action is answered.
+    pub async fn perform(&self, request: PerformJobActionRequest) -> PerformJobActionResponse {
+        self.jobs.clone().perform_job_action(request).await.unwrap().into_inner()
+    }
+
+    /// Acts on steps, and tells what became of each.
+    pub async fn act(&self, action: JobActionType, job_id: &str, step_ids: &[&str]) -> Vec<StepActionStatus> {
+        let reply = self.perform(perform(action, job_id, step_ids)).await;
+        reply.step_responses.iter().map(StepResponse::status).collect()
+    }
+
+    /// Acts on steps, each of which the action can be done on.
+    pub async fn done(&self, action: JobActionType, job_id: &str, step_ids: &[&str]) {
+        let reply = self.perform(perform(action, job_id, step_ids)).await;
+        assert!(reply.success && reply.applied, "{action:?} {job_id} {step_ids:?}: {reply:?}");
+    }
+
+    /// All holds that match, from as many pages as it takes.
+    pub async fn holds(&self, mut request: ListHoldsRequest) -> Vec<Hold> {
+        let mut holds = Vec::new();
+        loop {
+            let page = self.jobs.clone().list_holds(request.clone()).await.unwrap().into_inner();
+            holds.extend(page.holds);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                return holds;
+            }
+        }
+    }
+
+    /// A watch that stands.
+    pub async fn watch(&self, request: WatchJobsRequest) -> Watch {
+        let stream = self.jobs.clone().watch_jobs(request).await.unwrap().into_inner();
+        let mut watch = Watch { stream, token: String::new(), waiting: VecDeque::new() };
+        assert!(matches!(watch.message().await, Kind::Created(_)));
+        watch
+    }
+
+    /// A watch of what follows.
+    pub async fn watch_on(&self) -> Watch {
+        self.watch(WatchJobsRequest { start: WatchStart::Now.into(), ..Default::default() }).await
+    }
+
+    /// A watch of what follows a token.
+    pub async fn watch_from(&self, resume_token: &str) -> Watch {
+        let resume_token = resume_token.to_owned();
+        self.watch(WatchJobsRequest { resume_token, ..Default::default() }).await
     }
 
     /// The whole history of a job.
@@ -361,7 +439,7 @@ impl Client {
     /// Makes a call, and keeps of it whether it was refused. Of a watch the messages are read until it ends, and it must
     /// be one that does.
     pub async fn call(&self, call: impl Into<Call>) -> Result<(), Status> {
-        let Self { mut jobs, mut syncs, .. } = self.clone();
+        let Self { mut jobs, mut syncs, mut workflows, .. } = self.clone();
         match call.into() {
             Call::Sync(request) => syncs.basic_sync(request).await.map(drop),
             Call::Create(request) => jobs.create_job(request).await.map(drop),
@@ -373,6 +451,14 @@ impl Client {
             Call::Close(request) => jobs.close_job(request).await.map(drop),
             Call::Delete(request) => jobs.delete_job(request).await.map(drop),
             Call::Events(request) => jobs.list_job_events(request).await.map(drop),
+            Call::Perform(request) => jobs.perform_job_action(request).await.map(drop),
+            Call::Assign(request) => jobs.assign_step(request).await.map(drop),
+            Call::Reopen(request) => jobs.reopen_job(request).await.map(drop),
+            Call::Exclude(request) => jobs.exclude_job(request).await.map(drop),
+            Call::Holds(request) => jobs.list_holds(request).await.map(drop),
+            Call::Publish(request) => workflows.publish_workflow(request).await.map(drop),
+            Call::Workflow(request) => workflows.get_workflow(request).await.map(drop),
+            Call::Workflows(request) => workflows.list_workflows(request).await.map(drop),
             Call::WatchJob(request) => drained(jobs.watch_job(request).await?.into_inner()).await,
             Call::WatchJobs(request) => drained(jobs.watch_jobs(request).await?.into_inner()).await,
         }
@@ -382,6 +468,48 @@ impl Client {
 async fn drained<T>(mut stream: Streaming<T>) -> Result<(), Status> {
     while next(&mut stream).await?.is_some() {}
     Ok(())
+}
+
+/// Messages of `WatchJobs`.
+pub struct Watch {
+    stream: Streaming<WatchJobsResponse>,
+    /// That of the last message.
+    pub token: String,
+    /// Events that have come and were not asked for yet.
+    waiting: VecDeque<JobEvent>,
+}
+
+impl Watch {
+    /// The next message.
+    pub async fn message(&mut self) -> Kind {
+        let message = next(&mut self.stream).await.unwrap().expect("the watch goes on").message.unwrap();
+        self.token = message.resume_token;
+        message.kind.unwrap()
+    }
+
+    /// The next event.
+    pub async fn event(&mut self) -> JobEvent {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return event;
+            }
+            match self.message().await {
+                Kind::Batch(batch) => self.waiting.extend(batch.decode_events().unwrap()),
+                Kind::Checkpoint(_) => {}
+                other => panic!("{other:?} is no event"),
+            }
+        }
+    }
+
+    /// The next event of that type; those before it are passed over.
+    pub async fn find(&mut self, kind: JobEventType) -> JobEvent {
+        loop {
+            let event = self.event().await;
+            if event.r#type() == kind {
+                return event;
+            }
+        }
+    }
 }
 
 /// Any request, so that tables can hold them.
@@ -413,6 +541,14 @@ calls! {
     Close(CloseJobRequest),
     Delete(DeleteJobRequest),
     Events(ListJobEventsRequest),
+    Perform(PerformJobActionRequest),
+    Assign(AssignStepRequest),
+    Reopen(ReopenJobRequest),
+    Exclude(ExcludeJobRequest),
+    Holds(ListHoldsRequest),
+    Publish(PublishWorkflowRequest),
+    Workflow(GetWorkflowRequest),
+    Workflows(ListWorkflowsRequest),
     WatchJob(WatchJobRequest),
     WatchJobs(WatchJobsRequest),
 }
@@ -444,6 +580,95 @@ pub fn delete(job_id: &str) -> DeleteJobRequest {
 
 pub fn events(job_id: &str) -> ListJobEventsRequest {
     ListJobEventsRequest { job_id: job_id.to_owned(), ..Default::default() }
+}
+
+/// An action on steps; without any, on those that it finds.
+pub fn perform(action: JobActionType, job_id: &str, step_ids: &[&str]) -> PerformJobActionRequest {
+    let step_ids = step_ids.iter().map(|&id| id.to_owned()).collect();
+    let job_id = job_id.to_owned();
+    PerformJobActionRequest { job_id, r#type: action.into(), step_ids, ..Default::default() }
+}
+
+pub fn assign(job_id: &str, step_id: &str, assignee: Option<Assignee>) -> AssignStepRequest {
+    AssignStepRequest {
+        job_id: job_id.to_owned(),
+        step_id: step_id.to_owned(),
+        assignee,
+        ..Default::default()
+    }
+}
+
+pub fn reopen(job_id: &str, step_ids: &[&str]) -> ReopenJobRequest {
+    let step_ids = step_ids.iter().map(|&id| id.to_owned()).collect();
+    ReopenJobRequest { job_id: job_id.to_owned(), step_ids, ..Default::default() }
+}
+
+pub fn exclude(job_id: &str, excluded: bool) -> ExcludeJobRequest {
+    ExcludeJobRequest { job_id: job_id.to_owned(), excluded: Some(excluded), ..Default::default() }
+}
+
+/// The holds on the steps of a job.
+pub fn holds_of(job_id: &str) -> ListHoldsRequest {
+    ListHoldsRequest { job_id: job_id.to_owned(), ..Default::default() }
+}
+
+pub fn publish(workflow: Workflow) -> PublishWorkflowRequest {
+    PublishWorkflowRequest { workflow: Some(workflow), ..Default::default() }
+}
+
+/// A workflow; jobs begin with these of its steps.
+pub fn workflow(workflow_id: &str, start_step_ids: &[&str], steps: Vec<StepDefinition>) -> Workflow {
+    let start_step_ids = start_step_ids.iter().map(|&id| id.to_owned()).collect();
+    Workflow { workflow_id: workflow_id.to_owned(), start_step_ids, steps, ..Default::default() }
+}
+
+/// A workflow of steps one after another.
+pub fn chain(workflow_id: &str, mut steps: Vec<StepDefinition>) -> Workflow {
+    let ids: Vec<_> = steps.iter().map(|step| step.step_id.clone()).collect();
+    for (step, next) in steps.iter_mut().zip(&ids[1..]) {
+        step.paths = leads_to(&[next]);
+    }
+    workflow(workflow_id, &[&ids[0]], steps)
+}
+
+/// Paths that are always followed.
+pub fn leads_to(step_ids: &[&str]) -> Vec<StepPath> {
+    step_ids.iter().map(|&id| StepPath { next_step_id: id.to_owned(), ..Default::default() }).collect()
+}
+
+/// A step that leads nowhere.
+pub fn step(step_id: &str, kind: StepKind) -> StepDefinition {
+    StepDefinition { step_id: step_id.to_owned(), kind: kind.into(), ..Default::default() }
+}
+
+/// A job that follows the newest version of a workflow.
+pub fn following(workflow_id: &str) -> Job {
+    let workflow = WorkflowReference { workflow_id: workflow_id.to_owned(), ..Default::default() };
+    Job { workflow: Some(workflow), ..Job::default() }
+}
+
+pub fn user(id: &str) -> Assignee {
+    Assignee { kind: assignee::Kind::User.into(), id: id.to_owned() }
+}
+
+pub fn group(id: &str) -> Assignee {
+    Assignee { kind: assignee::Kind::Group.into(), id: id.to_owned() }
+}
+
+/// The time so many milliseconds from now, by this machine's clock, which is the server's too.
+pub fn in_millis(milliseconds: u64) -> Timestamp {
+    (SystemTime::now() + Duration::from_millis(milliseconds)).into()
+}
+
+/// A time, to be compared.
+pub fn moment(time: Option<Timestamp>) -> (i64, i32) {
+    let time = time.unwrap();
+    (time.seconds, time.nanos)
+}
+
+/// The statuses of a job's steps, by id.
+pub fn statuses(details: &JobDetails) -> BTreeMap<&str, StepStatus> {
+    details.steps.iter().map(|step| (step.step_id.as_str(), step.status())).collect()
 }
 
 /// A job with a title.

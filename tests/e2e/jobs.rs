@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
 use holdpoint::proto::v1::{
-    AbortJobRequest, Assignee, CloseJobRequest, CreateJobRequest, DeleteJobRequest, ErrorReason,
-    GetJobRequest, Job, JobEvent, JobFilter, JobOrder, JobStatus, ListJobsRequest, UpdateJobRequest,
-    WatchJobRequest, WorkflowReference, assignee,
+    AbortJobRequest, AssignStepRequest, Assignee, CloseJobRequest, CreateJobRequest, DeleteJobRequest,
+    ErrorReason, ExcludeJobRequest, GetJobRequest, Job, JobActionType, JobEvent, JobEventType, JobFilter,
+    JobOrder, JobStatus, ListJobsRequest, PerformJobActionRequest, ReopenJobRequest, StepDefinition,
+    StepKind, StepStatus, UpdateJobRequest, WatchJobRequest, WorkflowReference, assignee,
 };
 use prost_types::{FieldMask, Timestamp};
 use tonic::{Code, Status};
 
 use super::harness::{
-    Call, Caller, Client, TestServer, abort, close, create, delete, device_body_of, events, fields, get,
-    line, refused, stable, titled, update,
+    Call, Caller, Client, TestServer, abort, assign, chain, close, create, delete, device_body_of, events,
+    exclude, fields, following, get, holds_of, leads_to, line, perform, refused, reopen, stable, step,
+    titled, update, user, workflow,
 };
 
 /// Every field of a job that its creator can set.
@@ -51,8 +53,13 @@ fn settable(job: &Job) -> Job {
     }
 }
 
-/// Jobs in every state, by the ids `open`, `closed`, `aborted`, `completed` and `deleted`.
+/// Jobs in every state, by the ids `open`, `closed`, `aborted`, `completed` and `deleted`; and `working`, of which the
+/// step `a` is running, which leads to `b`.
 async fn with_jobs(client: &Client) {
+    let steps = ["a", "b"].map(|id| step(id, StepKind::Manual));
+    client.publish(chain("working", steps.into())).await;
+    client.create("working", following("working")).await;
+    client.done(JobActionType::Run, "working", &["a"]).await;
     for job_id in ["open", "closed", "aborted", "deleted"] {
         client.create(job_id, titled(job_id)).await;
     }
@@ -98,7 +105,11 @@ async fn effect(client: &Client, call: Call) -> String {
 }
 
 fn described(event: &JobEvent) -> String {
-    let job = event.job.as_ref().expect("a command of this service changes the head");
+    if let Some(step) = &event.step {
+        let kind = event.r#type().as_str_name().trim_start_matches("JOB_EVENT_TYPE_");
+        return format!("{kind} ({})", step.step_id);
+    }
+    let job = event.job.as_ref().expect("it is about a step or the head");
     let closed = if job.closed { " closed" } else { "" };
     let kind = event.r#type().as_str_name().trim_start_matches("JOB_EVENT_TYPE_");
     let status = job.status().as_str_name().trim_start_matches("JOB_STATUS_");
@@ -118,6 +129,8 @@ async fn check(rows: Vec<(&str, Call)>, expected: Expect) {
             Call::Abort(it) if is_completed(&it.job_id) => AbortJobRequest { job_id, ..it }.into(),
             Call::Close(it) if is_completed(&it.job_id) => CloseJobRequest { job_id, ..it }.into(),
             Call::Delete(it) if is_completed(&it.job_id) => DeleteJobRequest { job_id, ..it }.into(),
+            Call::Reopen(it) if is_completed(&it.job_id) => ReopenJobRequest { job_id, ..it }.into(),
+            Call::Exclude(it) if is_completed(&it.job_id) => ExcludeJobRequest { job_id, ..it }.into(),
             other => other,
         };
         let effect = stable(&effect(&client, call).await);
@@ -352,6 +365,7 @@ async fn abort_and_its_refusals() {
             ("closed", abort("closed").into()),
             ("aborted", abort("aborted").into()),
             ("completed", abort("completed").into()),
+            ("working", abort("working").into()),
             ("deleted", abort("deleted").into()),
             ("none", abort("none").into()),
             ("no id", abort("").into()),
@@ -365,6 +379,7 @@ async fn abort_and_its_refusals() {
             closed: =
             aborted: =
             completed: ! FailedPrecondition JOB_COMPLETED {"jobId": "job_*"}
+            working: STEP_CANCELLED (a), JOB_ABORTED (ABORTED closed)
             deleted: ! NotFound JOB_NOT_FOUND {"jobId": "deleted"}
             none: ! NotFound JOB_NOT_FOUND {"jobId": "none"}
             no id: ! InvalidArgument FIELD_INVALID
@@ -393,6 +408,7 @@ async fn close_and_its_refusals() {
             ("closed", close("closed").into()),
             ("aborted", close("aborted").into()),
             ("completed", close("completed").into()),
+            ("working", close("working").into()),
             ("deleted", close("deleted").into()),
             ("none", close("none").into()),
             ("no id", close("").into()),
@@ -405,6 +421,7 @@ async fn close_and_its_refusals() {
             closed: =
             aborted: =
             completed: JOB_CLOSED (COMPLETED closed)
+            working: ! FailedPrecondition STEPS_RUNNING {"jobId": "working", "stepIds": "a"}
             deleted: ! NotFound JOB_NOT_FOUND {"jobId": "deleted"}
             none: ! NotFound JOB_NOT_FOUND {"jobId": "none"}
             no id: ! InvalidArgument FIELD_INVALID
@@ -448,6 +465,200 @@ async fn delete_and_its_refusals() {
 }
 
 #[tokio::test]
+async fn reopen_and_its_refusals() {
+    let etag = |etag: &str| ReopenJobRequest { etag: etag.to_owned(), ..reopen("closed", &[]) };
+    check(
+        vec![
+            ("without a current step", reopen("open", &[]).into()),
+            ("closed", reopen("closed", &[]).into()),
+            ("aborted", reopen("aborted", &[]).into()),
+            ("completed", reopen("completed", &[]).into()),
+            ("working", reopen("working", &[]).into()),
+            ("working, at another step", reopen("working", &["b"]).into()),
+            ("at steps it has not", reopen("closed", &["y", "z"]).into()),
+            ("deleted", reopen("deleted", &[]).into()),
+            ("none", reopen("none", &[]).into()),
+            ("nothing good", {
+                ReopenJobRequest { request_id: "x".repeat(65), ..reopen("", &["a", "", "a"]) }.into()
+            }),
+            ("its etag", etag("r3").into()),
+            ("another etag", etag("r2").into()),
+            ("validate_only", ReopenJobRequest { validate_only: true, ..reopen("closed", &[]) }.into()),
+        ],
+        expect![[r#"
+            without a current step: JOB_REOPENED (ACTIVE)
+            closed: JOB_REOPENED (ACTIVE)
+            aborted: JOB_REOPENED (ACTIVE)
+            completed: JOB_REOPENED (ACTIVE), STEP_ACTIVATED (ec7eee0d-5115-4141-847a-64c28694dde2)
+            working: ! FailedPrecondition JOB_OPEN {"jobId": "working"}
+            working, at another step: ! FailedPrecondition JOB_OPEN {"jobId": "working"}
+            at steps it has not: ! NotFound STEP_NOT_FOUND {"jobId": "closed", "stepIds": "y,z"}
+            deleted: ! NotFound JOB_NOT_FOUND {"jobId": "deleted"}
+            none: ! NotFound JOB_NOT_FOUND {"jobId": "none"}
+            nothing good: ! InvalidArgument FIELD_INVALID
+                step_ids[1] is required
+                step_ids[2] is there twice
+                job_id is required
+                request_id is longer than 64 characters
+            its etag: JOB_REOPENED (ACTIVE)
+            another etag: ! Aborted ETAG_MISMATCH {"etag": "r3"}
+            validate_only: =
+        "#]],
+    )
+    .await;
+}
+
+/// At the steps that are given, or else where it was, or else what was done last.
+#[tokio::test]
+async fn a_job_is_taken_up_again_where_it_is_told_or_where_it_was() {
+    use JobActionType::{Finish, Run};
+
+    let client = TestServer::memory().await.client().await;
+    let mut steps: Vec<_> = ["a", "b", "c"].map(|id| step(id, StepKind::Manual)).into();
+    steps[0].paths = leads_to(&["b", "c"]);
+    client.publish(workflow("flow", &["a"], steps)).await;
+    for job_id in ["done", "given", "closed"] {
+        client.create(job_id, following("flow")).await;
+        client.done(Run, job_id, &["a"]).await;
+        client.done(Finish, job_id, &["a"]).await;
+    }
+    for job_id in ["done", "given"] {
+        client.done(Run, job_id, &["b", "c"]).await;
+        client.done(Finish, job_id, &["b", "c"]).await;
+        assert_eq!(client.job(job_id).await.status(), JobStatus::Completed);
+    }
+    client.done(Run, "closed", &["b"]).await;
+    client.call(abort("closed")).await.unwrap();
+
+    for (job_id, step_ids, expected) in
+        [("done", &[][..], ["b", "c"].as_slice()), ("given", &["a"], &["a"]), ("closed", &[], &["b", "c"])]
+    {
+        let reply = client.jobs.clone().reopen_job(reopen(job_id, step_ids)).await.unwrap().into_inner();
+        let job = reply.job.unwrap();
+        assert_eq!(job, client.job(job_id).await);
+        assert_eq!((job.status(), job.closed, job.close_time), (JobStatus::Active, false, None), "{job_id}");
+        assert_eq!(job.abandon_reason, None);
+        assert_eq!(job.current_step_ids, expected, "{job_id}");
+        let types = client.event_types(job_id).await;
+        assert!(types.contains(&JobEventType::JobReopened));
+    }
+    let step = client.step("done", "b").await;
+    assert_eq!((step.status(), step.visit), (StepStatus::Ready, 2), "what was done is to be done again");
+    let step = client.step("closed", "b").await;
+    assert_eq!((step.status(), step.visit), (StepStatus::Cancelled, 1), "what was not is where it was");
+    client.done(Run, "closed", &["b", "c"]).await;
+    refused(client.call(reopen("closed", &["a"])).await, Code::FailedPrecondition, ErrorReason::JobOpen);
+}
+
+#[tokio::test]
+async fn exclude_and_its_refusals() {
+    let because =
+        |reason: &str| ExcludeJobRequest { job_exclusion: vec![reason.into()], ..exclude("open", true) };
+    check(
+        vec![
+            ("open", exclude("open", true).into()),
+            ("with a reason", because("a trial").into()),
+            ("taken in, and never left out", exclude("open", false).into()),
+            ("closed", exclude("closed", true).into()),
+            ("aborted", exclude("aborted", true).into()),
+            ("completed", exclude("completed", true).into()),
+            ("completed, and so already", exclude("completed", false).into()),
+            ("deleted", exclude("deleted", true).into()),
+            ("none", exclude("none", true).into()),
+            ("nothing said", ExcludeJobRequest { job_id: "open".to_owned(), ..Default::default() }.into()),
+            ("nothing good", {
+                let job_exclusion = vec![f64::NAN.into()];
+                ExcludeJobRequest { job_exclusion, request_id: "x".repeat(65), ..Default::default() }.into()
+            }),
+            ("its etag", ExcludeJobRequest { etag: "r1".to_owned(), ..because("a trial") }.into()),
+            ("another etag", ExcludeJobRequest { etag: "r0".to_owned(), ..because("a trial") }.into()),
+            ("validate_only", ExcludeJobRequest { validate_only: true, ..because("a trial") }.into()),
+        ],
+        expect![[r#"
+            open: JOB_UPDATED (NOT_STARTED)
+            with a reason: JOB_UPDATED (NOT_STARTED)
+            taken in, and never left out: JOB_UPDATED (NOT_STARTED)
+            closed: JOB_UPDATED (ABORTED closed)
+            aborted: JOB_UPDATED (ABORTED closed)
+            completed: JOB_UPDATED (COMPLETED)
+            completed, and so already: =
+            deleted: ! NotFound JOB_NOT_FOUND {"jobId": "deleted"}
+            none: ! NotFound JOB_NOT_FOUND {"jobId": "none"}
+            nothing said: ! InvalidArgument FIELD_INVALID
+                excluded is required
+            nothing good: ! InvalidArgument FIELD_INVALID
+                excluded is required
+                job_exclusion has a number that is not finite
+                job_id is required
+                request_id is longer than 64 characters
+            its etag: JOB_UPDATED (NOT_STARTED)
+            another etag: ! Aborted ETAG_MISMATCH {"etag": "r1"}
+            validate_only: =
+        "#]],
+    )
+    .await;
+    let client = TestServer::memory().await.client().await;
+    client.create("open", titled("a")).await;
+    client.call(because("a trial")).await.unwrap();
+    let job = client.job("open").await;
+    assert_eq!((job.excluded, job.job_exclusion), (Some(true), vec!["a trial".into()]));
+    client.call(exclude("open", false)).await.unwrap();
+    let job = client.job("open").await;
+    assert_eq!((job.excluded, job.job_exclusion), (Some(false), vec![]));
+}
+
+#[tokio::test]
+async fn assign_and_its_refusals() {
+    let to = |step_id: &str, to: &str| assign("working", step_id, Some(user(to)));
+    check(
+        vec![
+            ("a running step", to("a", "bob").into()),
+            ("one not reached", to("b", "bob").into()),
+            ("to anyone, as it is", assign("working", "a", None).into()),
+            ("a step it has not", to("z", "bob").into()),
+            ("of a closed job without it", assign("closed", "a", None).into()),
+            ("deleted", assign("deleted", "a", None).into()),
+            ("none", assign("none", "a", None).into()),
+            ("nothing good", {
+                let assignee = Some(Assignee { kind: 3, id: String::new() });
+                AssignStepRequest { assignee, request_id: "x".repeat(65), ..Default::default() }.into()
+            }),
+            ("its etag", AssignStepRequest { etag: "r4".to_owned(), ..to("a", "bob") }.into()),
+            ("another etag", AssignStepRequest { etag: "r3".to_owned(), ..to("a", "bob") }.into()),
+            ("validate_only", AssignStepRequest { validate_only: true, ..to("a", "bob") }.into()),
+        ],
+        expect![[r#"
+            a running step: STEP_REASSIGNED (a)
+            one not reached: STEP_REASSIGNED (b)
+            to anyone, as it is: =
+            a step it has not: ! NotFound STEP_NOT_FOUND {"jobId": "working", "stepIds": "z"}
+            of a closed job without it: ! NotFound STEP_NOT_FOUND {"jobId": "closed", "stepIds": "a"}
+            deleted: ! NotFound JOB_NOT_FOUND {"jobId": "deleted"}
+            none: ! NotFound JOB_NOT_FOUND {"jobId": "none"}
+            nothing good: ! InvalidArgument FIELD_INVALID
+                step_id is required
+                assignee.kind is required: KIND_USER or KIND_GROUP
+                assignee.id is required
+                job_id is required
+                request_id is longer than 64 characters
+            its etag: STEP_REASSIGNED (a)
+            another etag: ! Aborted ETAG_MISMATCH {"etag": "r4"}
+            validate_only: =
+        "#]],
+    )
+    .await;
+    let client = TestServer::memory().await.client().await;
+    let first = StepDefinition { default_assignee: Some(user("ann")), ..step("a", StepKind::Manual) };
+    client.publish(chain("flow", vec![first])).await;
+    client.create("job", following("flow")).await;
+    let reply = client.jobs.clone().assign_step(assign("job", "a", None)).await.unwrap().into_inner();
+    assert_eq!(reply.step.as_ref(), Some(&client.step("job", "a").await));
+    assert_eq!(reply.step.unwrap().assignee, None);
+    client.call(close("job")).await.unwrap();
+    refused(client.call(assign("job", "a", None)).await, Code::FailedPrecondition, ErrorReason::JobClosed);
+}
+
+#[tokio::test]
 async fn a_deleted_job_leaves_its_ids_used_and_nothing_else() {
     let server = TestServer::sled().await;
     let client = server.client().await;
@@ -486,6 +697,9 @@ async fn another_organization_sees_nothing() {
     let stranger = server.client_as(Caller::default().of("umbra")).await;
     owner.create("open", titled("a")).await;
     let everything = owner.everything().await;
+    stranger.publish(chain("flow", vec![step("a", StepKind::Manual)])).await;
+    stranger.create("theirs", following("flow")).await;
+    let theirs = stranger.everything().await;
 
     let calls = |job_id: &str| -> Vec<Call> {
         let job_ids = vec![job_id.to_owned()];
@@ -499,6 +713,16 @@ async fn another_organization_sees_nothing() {
             close(&job_id).into(),
             delete(&job_id).into(),
             events(&job_id).into(),
+            perform(JobActionType::Run, &job_id, &[]).into(),
+            assign(&job_id, "a", None).into(),
+            reopen(&job_id, &[]).into(),
+            exclude(&job_id, true).into(),
+            holds_of(&job_id).into(),
+            PerformJobActionRequest {
+                dependent_job_id: Some(job_id.clone()),
+                ..perform(JobActionType::Hold, "theirs", &[])
+            }
+            .into(),
             WatchJobRequest { job_id, ..Default::default() }.into(),
             ListJobsRequest { filter, ..Default::default() }.into(),
         ]
@@ -511,7 +735,7 @@ async fn another_organization_sees_nothing() {
         };
         assert_eq!(words(stranger.call(there).await), words(stranger.call(nowhere).await), "{name}");
     }
-    assert_eq!(stranger.everything().await, []);
+    assert_eq!(stranger.everything().await, theirs);
     assert_eq!(owner.everything().await, everything);
     assert_eq!(stranger.create("open", titled("mine")).await.title(), "mine");
     assert_eq!(owner.everything().await, everything);

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use holdpoint::proto::v1::{
-    Assignee, BasicSyncRequest, CountJobsRequest, ErrorReason, GetJobRequest, Job, JobFilter, JobOrder,
-    JobStatus, ListJobEventsRequest, ListJobsRequest, ListJobsResponse, SyncMetadata, UpdateJobRequest,
-    assignee,
+    BasicSyncRequest, CountJobsRequest, ErrorReason, GetJobRequest, Job, JobFilter, JobOrder, JobStatus,
+    ListJobEventsRequest, ListJobsRequest, ListJobsResponse, SyncMetadata, UpdateJobRequest,
 };
 use prost::Message as _;
 use prost_types::{FieldMask, Timestamp, Value};
@@ -14,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::harness::{
-    Caller, Client, Dice, TestServer, abort, close, delete, device_body_of, events, fields, get, line,
-    refused, titled, update, within,
+    Caller, Client, Dice, TestServer, abort, close, delete, device_body_of, events, fields, get, group, line,
+    refused, titled, update, user, within,
 };
 
 const JOBS: usize = 300;
@@ -26,14 +25,6 @@ const WORKFLOWS: [&str; 2] = ["inspect", "repair"];
 #[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
 fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
-}
-
-fn user(id: &str) -> Assignee {
-    Assignee { kind: assignee::Kind::User.into(), id: id.to_owned() }
-}
-
-fn group(id: &str) -> Assignee {
-    Assignee { kind: assignee::Kind::Group.into(), id: id.to_owned() }
 }
 
 /// The caller of the lists, to whom some jobs are assigned.

@@ -7,10 +7,15 @@
 mod errors;
 mod harness;
 mod history;
+mod holds;
+mod job_action;
 mod jobs;
 mod layout;
 mod lifecycle;
 mod lists;
+mod my_work;
+mod races;
 mod requests;
 mod stream_sync;
 mod sync;
+mod workflows;

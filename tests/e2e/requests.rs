@@ -3,24 +3,41 @@
 use std::collections::BTreeSet;
 
 use holdpoint::proto::v1::{
-    AbortJobRequest, BasicSyncRequest, CloseJobRequest, CreateJobRequest, CreateJobResponse,
-    DeleteJobRequest, ErrorReason, Job, JobEventType, SyncOutcome, UpdateJobRequest, UpdateJobResponse,
+    AbortJobRequest, AssignStepRequest, BasicSyncRequest, CloseJobRequest, CreateJobRequest,
+    CreateJobResponse, DeleteJobRequest, ErrorReason, ExcludeJobRequest, Job, JobActionType, JobEventType,
+    PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest, StepKind, SyncOutcome,
+    UpdateJobRequest, UpdateJobResponse,
 };
 use prost::Message as _;
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::harness::{
-    Call, Caller, Client, TestServer, abort, close, create, delete, device_body, refused, titled, update,
+    Call, Caller, Client, TestServer, abort, assign, chain, close, create, delete, device_body, exclude,
+    following, perform, publish, refused, reopen, step, titled, update, user,
 };
 
 /// Every mutation, under one request id each, of the job `a` and others.
 fn mutations() -> Vec<Call> {
     let request_id = |name: &str| format!("request {name}");
+    let workflow = chain("flow", vec![step("first", StepKind::Manual)]);
+    let act = |name: &str, action| {
+        let request = perform(action, "a", &["first"]);
+        Call::from(PerformJobActionRequest { request_id: request_id(name), ..request })
+    };
     vec![
-        CreateJobRequest { request_id: request_id("create"), ..create("a", titled("a")) }.into(),
+        PublishWorkflowRequest { request_id: request_id("publish"), ..publish(workflow) }.into(),
+        CreateJobRequest { request_id: request_id("create"), ..create("a", following("flow")) }.into(),
         UpdateJobRequest { request_id: request_id("update"), ..update("a", titled("b")) }.into(),
+        act("hold", JobActionType::Hold),
+        act("held", JobActionType::Run),
+        act("release", JobActionType::ReleaseHold),
+        act("run", JobActionType::Run),
+        AssignStepRequest { request_id: request_id("assign"), ..assign("a", "first", Some(user("bob"))) }
+            .into(),
         AbortJobRequest { request_id: request_id("abort"), ..abort("a") }.into(),
+        ReopenJobRequest { request_id: request_id("reopen"), ..reopen("a", &[]) }.into(),
+        ExcludeJobRequest { request_id: request_id("exclude"), ..exclude("a", true) }.into(),
         CloseJobRequest { request_id: request_id("close"), ..close("a") }.into(),
         DeleteJobRequest { request_id: request_id("delete"), ..delete("a") }.into(),
         BasicSyncRequest { request_id: request_id("sync"), ..device_body() }.into(),
@@ -29,7 +46,7 @@ fn mutations() -> Vec<Call> {
 
 /// The reply of a mutation, encoded.
 async fn reply(client: &Client, call: Call) -> Vec<u8> {
-    let Client { mut jobs, mut syncs, .. } = client.clone();
+    let Client { mut jobs, mut syncs, mut workflows, .. } = client.clone();
     match call {
         Call::Sync(request) => syncs.basic_sync(request).await.unwrap().into_inner().encode_to_vec(),
         Call::Create(request) => jobs.create_job(request).await.unwrap().into_inner().encode_to_vec(),
@@ -37,6 +54,15 @@ async fn reply(client: &Client, call: Call) -> Vec<u8> {
         Call::Abort(request) => jobs.abort_job(request).await.unwrap().into_inner().encode_to_vec(),
         Call::Close(request) => jobs.close_job(request).await.unwrap().into_inner().encode_to_vec(),
         Call::Delete(request) => jobs.delete_job(request).await.unwrap().into_inner().encode_to_vec(),
+        Call::Perform(request) => {
+            jobs.perform_job_action(request).await.unwrap().into_inner().encode_to_vec()
+        }
+        Call::Assign(request) => jobs.assign_step(request).await.unwrap().into_inner().encode_to_vec(),
+        Call::Reopen(request) => jobs.reopen_job(request).await.unwrap().into_inner().encode_to_vec(),
+        Call::Exclude(request) => jobs.exclude_job(request).await.unwrap().into_inner().encode_to_vec(),
+        Call::Publish(request) => {
+            workflows.publish_workflow(request).await.unwrap().into_inner().encode_to_vec()
+        }
         read => panic!("{read:?} changes nothing"),
     }
 }

@@ -503,7 +503,7 @@ mod tests {
                 FailedPrecondition JOB_OPEN {"jobId": "job"} violations=0: the job is open and has current steps
                 NotFound STEP_NOT_FOUND {"jobId": "job", "stepIds": "s1"} violations=0: the job has no such step
                 FailedPrecondition DEPENDENCY_NOT_FOUND {"dependentJobId": "job", "dependentStepId": "s1"} violations=0: what the hold should wait for is not there
-                FailedPrecondition DEPENDENCY_CIRCLE {"circle": "a/1 b b/2 a/1"} violations=0: what the hold should wait for waits for the step to be held: a/1 waits for b waits for b/2 waits for a/1
+                FailedPrecondition DEPENDENCY_CIRCLE {"circle": "a/1 b b/2 a/1"} violations=0: what the hold should wait for waits, in turn, for the step to be held
                 PermissionDenied PRIVILEGE_MISSING {"privilege": "adminBasic, adminAdvanced"} violations=0: the privilege adminBasic, adminAdvanced is missing
                 Aborted ETAG_MISMATCH {"etag": "r7"} violations=0: it has changed since it was read; read it again
                 ResourceExhausted LIMIT_EXCEEDED {"limit": "reports_per_job", "maximum": "3"} violations=0: the limit reports_per_job of 3 would be passed

@@ -1319,8 +1319,8 @@ fn actions_and_syncs_take_turns() {
             run: ACTIVE        STEP_STARTED TASK_CREATED
                 title=- version=v1 current=["s2"] steps=[s1:FINISHED*1 s2:RUNNING*1 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1]
             the device goes elsewhere: UPDATED       ACTIVE        JOB_UPDATED STEP_ACTIVATED
-                title=- version=v1 current=["s4"] steps=[s1:FINISHED*1 s2:RUNNING*1 s3:PENDING*0 s4:READY*1] reports=[u1@s1]
-            and reports what runs: UPDATED       ACTIVE        TASK_COMPLETED REPORT_RECORDED
+                title=- version=v1 current=["s2", "s4"] steps=[s1:FINISHED*1 s2:RUNNING*1 s3:PENDING*0 s4:READY*1] reports=[u1@s1]
+            and reports what runs: UPDATED       ACTIVE        JOB_UPDATED TASK_COMPLETED REPORT_RECORDED
                 title=- version=v1 current=["s4"] steps=[s1:FINISHED*1 s2:READY*0 s3:PENDING*0 s4:READY*1] reports=[u1@s1 u2@s2+undone]
             set: ACTIVE        -
             run: ACTIVE        STEP_STARTED

@@ -513,11 +513,7 @@ fn check_reopened(done: &Done, asked: &[String]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if std::env::var("PROPTEST_CASES").is_ok() {
-        ProptestConfig::default().cases
-    } else {
-        300
-    }))]
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn a_job_keeps_its_rules_whatever_comes(

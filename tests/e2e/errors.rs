@@ -905,6 +905,7 @@ async fn values_that_are_not_allowed_are_named() {
                 request_id is longer than 64 characters
             an answer that is too large: InvalidArgument FIELD_INVALID
                 answer is larger than 262144 bytes
+                answer is larger than 4096 bytes
             an assignment of nothing good: InvalidArgument FIELD_INVALID
                 step_id is longer than 64 characters
                 assignee.kind is required: KIND_USER or KIND_GROUP

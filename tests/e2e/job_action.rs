@@ -458,7 +458,7 @@ async fn refresh_status_has_the_step_follow_its_task_once_more() {
     client.done(RefreshStatus, "job", &["auto"]).await;
     assert_eq!(client.history("job").await, before, "it is in line already");
 
-    // A device takes an execution back that it told of, and so the step is READY, while its task goes on.
+    // A device takes an execution back that it told of, and so the step is READY, and nothing works at it any more.
     let mut body = device_body_of("job");
     let metadata = body.metadata.as_mut().unwrap();
     metadata.workflow_id = Some("flow".to_owned());
@@ -468,7 +468,7 @@ async fn refresh_status_has_the_step_follow_its_task_once_more() {
     client.sync(body).await;
     assert_eq!(status(&client, "auto").await, StepStatus::Ready);
     client.done(RefreshStatus, "job", &["auto"]).await;
-    assert_eq!(status(&client, "auto").await, StepStatus::Running);
+    assert_eq!(status(&client, "auto").await, StepStatus::Ready);
 }
 
 #[tokio::test]

@@ -263,9 +263,9 @@ async fn a_watcher_sees_a_job_enter_and_leave() {
             ben: nothing
             cid: nothing
         a is finished, and b is the crew's:
-            ann: STEP_FINISHED (ann to -)
-            ben: STEP_ACTIVATED (- to crew)
-            cid: STEP_ACTIVATED (- to crew)
+            ann: STEP_FINISHED (ann to crew)
+            ben: STEP_FINISHED (ann to crew), STEP_ACTIVATED (crew)
+            cid: STEP_FINISHED (ann to crew), STEP_ACTIVATED (crew)
         b is run by one of the crew:
             ann: nothing
             ben: STEP_STARTED (crew)

@@ -13,7 +13,7 @@ use super::{
     tasks,
 };
 use crate::proto::v1::{
-    Assignee, CompletionStatus, JobActionType, JobEventType, PerformJobActionResponse, Step,
+    Assignee, CompletionStatus, Job, JobActionType, JobEventType, PerformJobActionResponse, Step,
     StepActionStatus, StepKind, StepResponse, StepStatus, TaskStatus, assignee,
 };
 
@@ -127,15 +127,22 @@ impl PerformJobAction {
         Err(Rejection::PrivilegeMissing { privilege: "adminBasic, adminAdvanced" })
     }
 
+    /// The steps to act on; `None`: those on hold.
+    #[must_use]
+    pub fn chosen_in<'c>(&'c self, job: &'c Job) -> Option<&'c [String]> {
+        if self.is_chosen || !self.step_ids.is_empty() {
+            Some(&self.step_ids)
+        } else if self.action == JobActionType::ReleaseHold {
+            None
+        } else {
+            Some(&job.current_step_ids)
+        }
+    }
+
     /// The steps to act on. The list is fixed before the first is.
     fn chosen(&self, state: &JobState) -> Vec<String> {
-        if self.is_chosen || !self.step_ids.is_empty() {
-            return self.step_ids.clone();
-        }
-        if self.action == JobActionType::ReleaseHold {
-            return steps::by_rank(state.steps.values().filter(|step| !step.hold_ids.is_empty()));
-        }
-        state.job.current_step_ids.clone()
+        let on_hold = || steps::by_rank(state.steps.values().filter(|step| !step.hold_ids.is_empty()));
+        self.chosen_in(&state.job).map_or_else(on_hold, <[String]>::to_vec)
     }
 
     fn nothing_to_act_on(&self, state: &JobState) -> StepActionStatus {

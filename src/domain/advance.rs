@@ -3,8 +3,9 @@
 //! A step that is left leads to all steps whose paths are true. A step where paths of several steps meet (`join` ALL)
 //! becomes current when no current step can still lead to it:
 //!
-//! * Steps that are reached together do not wait for one another, unless paths lead from one to the other and not back.
-//! * A way through the step that was just left does not count: it is the next round of a loop.
+//! * Steps that are reached together, or released with them, do not wait for one another, unless paths lead from one to the
+//!   other and not back. A way through the step that was just left does not count there: it is the next round of a loop.
+//! * From another step that is current, every way counts.
 //! * A step that only one step leads to has nothing to wait for.
 
 use std::collections::BTreeSet;

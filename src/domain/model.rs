@@ -5,6 +5,7 @@
 
 mod naive;
 mod plan;
+mod stories;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -9,7 +9,7 @@ use crate::{
     },
     proto::v1::{
         AbortJobResponse, Actor, AssignStepResponse, BasicSyncResponse, CloseJobResponse, CreateJobResponse,
-        CreateTaskStatusResponse, DeleteJobResponse, ExcludeJobResponse, JobActionType,
+        CreateTaskStatusResponse, DeleteJobResponse, ExcludeJobResponse, Job, JobActionType,
         PerformJobActionResponse, ReopenJobResponse, UpdateJobResponse, UpdateTaskStatusResponse,
     },
 };
@@ -27,6 +27,11 @@ pub trait Command: Send + 'static {
 
     /// The workflow that the job is to follow, where it follows none.
     fn workflow(&self) -> Option<WorkflowWish<'_>> {
+        None
+    }
+
+    /// The steps whose holds the decision looks at; `None`: all.
+    fn looks_at<'c>(&'c self, _job: &'c Job) -> Option<&'c [String]> {
         None
     }
 
@@ -161,6 +166,8 @@ commands! {
         _ => Reads::LIVE,
     }, |command| Target::Job(&command.job_id), fn dependency(&self) -> Option<&Dependency> {
         self.terms.dependency.as_ref()
+    }, fn looks_at<'c>(&'c self, job: &'c Job) -> Option<&'c [String]> {
+        self.chosen_in(job)
     };
     ReopenJob, ReopenJobResponse, |_| Reads::REGISTERS, |command| Target::Job(&command.job_id);
     ReviewJob, (), |_| Reads::REVIEW, |command| Target::Job(&command.job_id);

@@ -133,7 +133,7 @@ async fn read_parts(records: &Records, job: &JobKey, views: &Views) -> store::Re
     let steps =
         if views.steps || views.holds || views.tasks { records.steps(job).await? } else { BTreeMap::new() };
     if views.holds {
-        parts.holds = records.standing_holds(job, &steps).await?.into_values().collect();
+        parts.holds = records.standing_holds(job, steps.values()).await?.into_values().collect();
     }
     if views.tasks {
         parts.tasks = records.linked_tasks(job, &steps).await?.into_values().collect();

@@ -27,10 +27,13 @@ use crate::{
     },
     proto::{
         storage::v1::{LogEntry, RequestRecord},
-        v1::{Job, JobEvent, JobEventType, PublishWorkflowResponse},
+        v1::{Job, JobEvent, JobEventType, PublishWorkflowResponse, Step, actor},
     },
     store::{self, Batch, JobKey, LogRecord, Partition, Records, Sequence, Store},
 };
+
+/// The most that the events of one command may take. The writer does nothing else while it makes them.
+const COMMAND_BYTES_MAX: usize = 16 << 20;
 
 /// Where a writer works, and with what.
 pub(super) struct Site {
@@ -83,7 +86,7 @@ impl<'w> Round<'w> {
             return Ok(reply);
         }
 
-        let existing = self.load(&origin.org, command.target(), command.reads()).await?;
+        let existing = self.load(&origin.org, command).await?;
         let before = match &existing {
             Existing::Job(state) => Some(state.job.clone()),
             Existing::Nothing | Existing::Deleted { .. } => None,
@@ -95,6 +98,11 @@ impl<'w> Round<'w> {
         let writes_nothing = decision.events.is_empty() && decision.sync.is_none() && stamp.is_none();
         if origin.validate_only || writes_nothing {
             return Ok(decision.reply);
+        }
+        let bytes: usize = decision.events.iter().map(Message::encoded_len).sum();
+        if bytes > COMMAND_BYTES_MAX && origin.actor.kind() != actor::Kind::Server {
+            let (limit, maximum) = ("command_bytes", COMMAND_BYTES_MAX as u64);
+            return Err(Error::Rejected(Rejection::LimitExceeded { limit, maximum }));
         }
         Ok(self.add(origin, before.as_ref(), decision, stamp))
     }
@@ -227,7 +235,8 @@ impl<'w> Round<'w> {
         Ok(reply.transpose().map_err(|error| store::Error::Corrupt(error.to_string()))?)
     }
 
-    async fn load(&self, org: &str, target: Target<'_>, reads: Reads) -> store::Result<Existing> {
+    async fn load<C: Command>(&self, org: &str, command: &C) -> store::Result<Existing> {
+        let (target, reads) = (command.target(), command.reads());
         let job_id = match target {
             Target::Job(job_id) => Some(job_id.to_owned()),
             Target::Client(client_job_id) => self.records.job_id(org, client_job_id).await?,
@@ -258,7 +267,10 @@ impl<'w> Round<'w> {
             state.holds = self.records.holds(&key).await?;
             state.tasks = self.records.tasks(&key).await?;
         } else if reads.live {
-            state.holds = self.records.standing_holds(&key, &state.steps).await?;
+            let looked_at = command.looks_at(&state.job);
+            let is_looked_at = |step: &&Step| looked_at.is_none_or(|ids| ids.contains(&step.step_id));
+            let steps = state.steps.values().filter(is_looked_at);
+            state.holds = self.records.standing_holds(&key, steps).await?;
             state.tasks = self.records.linked_tasks(&key, &state.steps).await?;
         }
         state.tasks.extend(task.map(|task| (task.id.clone(), task)));

@@ -170,10 +170,10 @@ impl Records {
     pub async fn standing_holds(
         &self,
         job: &JobKey,
-        steps: &BTreeMap<String, Step>,
+        steps: impl Iterator<Item = &Step>,
     ) -> Result<BTreeMap<String, Hold>> {
         let mut holds = BTreeMap::new();
-        for hold_id in steps.values().flat_map(|step| &step.hold_ids) {
+        for hold_id in steps.flat_map(|step| &step.hold_ids) {
             if let Some(hold) = self.read(Key::of(Table::Hold, job).text(hold_id)).await? {
                 holds.insert(hold_id.clone(), hold);
             }

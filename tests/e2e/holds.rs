@@ -321,6 +321,24 @@ async fn a_dependency_is_released_when_what_it_waits_for_is_done() {
     }
 }
 
+/// The store's newest place moves before the log's followers can read it, and nothing comes after that would wake them.
+#[tokio::test]
+async fn a_dependency_is_released_on_a_quiet_server() {
+    let server = TestServer::sled().await;
+    let client = server.client().await;
+    client.publish(flow()).await;
+    for round in 0..30 {
+        let [job, other] = ["job", "other"].map(|name| format!("{name}-{round}"));
+        for id in [&job, &other] {
+            client.create(id, following("flow")).await;
+        }
+        place(&client, waits(&format!("{job}/a"), &format!("{other}/a"))).await;
+        let mut watch = client.watch_on().await;
+        do_step(&client, &other, "a").await;
+        assert_eq!(released(&mut watch).await.release_cause(), HoldReleaseCause::Dependency);
+    }
+}
+
 /// What a device tells of a job: its status, and one execution of this step.
 fn of_device(client_job_id: &str, status: JobStatus, step_id: &str) -> BasicSyncRequest {
     let mut body = device_body_of(client_job_id);

@@ -43,8 +43,8 @@ pub(super) async fn run(engine: Engine, partition: Partition) {
 }
 
 async fn follow(engine: &Engine, partition: Partition) -> Result<(), Error> {
-    let mut head = engine.shared.store.head(partition);
-    let mut place = engine.tail(partition).head();
+    let mut head = engine.tail(partition).heads();
+    let mut place = *head.borrow();
     catch_up(engine, partition).await?;
     loop {
         head.borrow_and_update();

@@ -1,13 +1,10 @@
 //! Turns what falls due into commands: scheduled releases of holds, and deadlines of tasks. Time is data: what is due is
 //! read from an index, so a restart forgets nothing.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use super::{Engine, Error, reviews};
-use crate::{
-    domain::compare_times,
-    store::{JobKey, Partition},
-};
+use crate::store::Partition;
 
 /// How often it is looked whether something is due.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -43,12 +40,8 @@ pub(super) async fn run(engine: Engine, partition: Partition) {
 
 /// Has the jobs reviewed in which something is due. Returns how much was.
 async fn sweep(engine: &Engine, partition: Partition) -> Result<usize, Error> {
-    let now = engine.now();
-    let due = engine.records(partition).due(DUE_PER_PASS).await?;
-    let due: Vec<_> =
-        due.into_iter().take_while(|due| compare_times(Some(&due.time), Some(&now)).is_le()).collect();
+    let due = engine.records(partition).due(&engine.now(), DUE_PER_PASS).await?;
     let count = due.len();
-    let jobs: BTreeSet<JobKey> = due.into_iter().map(|due| due.job).collect();
-    reviews::until_done(engine, jobs).await?;
+    reviews::until_done(engine, due.into_iter().collect()).await?;
     Ok(count)
 }

@@ -79,15 +79,6 @@ pub struct IndexPage {
     pub limit: usize,
 }
 
-/// A job in which something falls due.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// When.
-    pub time: Timestamp,
-    /// Where.
-    pub job: JobKey,
-}
-
 /// A hold that waits for something, in the index by what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dependent {
@@ -278,15 +269,17 @@ impl Records {
         self.put(key, workflow);
     }
 
-    /// What falls due first, of all organizations.
-    pub async fn due(&self, limit: usize) -> Result<Vec<Due>> {
+    /// The jobs, of all organizations, in which something is due at a time: each as often as something is, and what is due
+    /// longest first.
+    pub async fn due(&self, now: &Timestamp, limit: usize) -> Result<Vec<JobKey>> {
         let all = first(Table::Due);
-        let scan = Scan { start: all.clone().into_bytes(), end: all.end(), reverse: false, limit };
+        let end = all.clone().time(now).end();
+        let scan = Scan { start: all.into_bytes(), end, reverse: false, limit };
         let found = self.store.scan(self.partition, scan).await?;
         let due = found.iter().map(|(key, _)| {
-            let (time, rest) = split_time(key.get(1..)?)?;
+            let (_, rest) = split_time(key.get(1..)?)?;
             let [org, job_id, _] = texts(rest)?;
-            Some(Due { time, job: JobKey { org: org.to_owned(), job_id: job_id.to_owned() } })
+            Some(JobKey { org: org.to_owned(), job_id: job_id.to_owned() })
         });
         due.collect::<Option<_>>().ok_or_else(|| Error::Corrupt("a due key is cut".to_owned()))
     }

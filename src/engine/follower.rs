@@ -63,21 +63,20 @@ pub(super) async fn run(engine: Engine, partition: Partition, mut place: Sequenc
 }
 
 async fn follow(engine: &Engine, partition: Partition, place: &mut Sequence) -> Result<(), Error> {
-    let mut head = engine.shared.store.head(partition);
+    let mut head = engine.tail(partition).heads();
     catch_up(engine, partition).await?;
     loop {
-        let newest = *head.borrow_and_update();
+        head.borrow_and_update();
         let mut concerned = Concerned::default();
         let next = match engine.tail(partition).after(*place) {
             TailRead::Entries(entries) => entries.iter().map(|entry| concerned.note(entry)).last(),
-            // The store's head moves before the tail does.
-            TailRead::CaughtUp if newest <= *place => {
+            TailRead::CaughtUp => {
                 if head.changed().await.is_err() {
                     return Ok(());
                 }
                 continue;
             }
-            TailRead::CaughtUp | TailRead::Behind => {
+            TailRead::Behind => {
                 match engine.shared.store.log(partition, *place, READ_BYTES).await {
                     Ok(records) => {
                         let mut next = None;

@@ -11,8 +11,9 @@ use crate::{
     store::{self, JobKey},
 };
 
-/// How many reviews wait for the writer at once.
-const REVIEWS_AT_ONCE: usize = 32;
+/// How many reviews wait for the writer at once, and so share a commit that commands wait for. With more of them all are
+/// done somewhat sooner, and commands take far longer.
+const REVIEWS_AT_ONCE: usize = 8;
 
 /// How long to wait when there is no room for more commands.
 const PAUSE: Duration = Duration::from_millis(50);

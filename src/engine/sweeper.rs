@@ -7,10 +7,7 @@ use std::{
 };
 
 use super::{Engine, Error, reviews};
-use crate::{
-    domain::compare_times,
-    store::{Due, JobKey, Partition},
-};
+use crate::store::{Due, JobKey, Partition};
 
 /// How often it is looked whether something is due.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -81,8 +78,7 @@ async fn sweep(engine: &Engine, partition: Partition, left: &mut Left) -> Result
     let records = engine.records(partition);
     let mut after: Option<Due> = None;
     loop {
-        let mut found = records.due(after.as_ref(), DUE_PER_READ).await?;
-        found.retain(|due| compare_times(Some(&due.time), Some(&now)).is_le());
+        let found = records.due(&now, after.as_ref(), DUE_PER_READ).await?;
         let is_last = found.len() < DUE_PER_READ;
         after = found.last().cloned();
         let due = found.into_iter().filter(|due| left.is_to_be_tried(due));

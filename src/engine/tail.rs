@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::logged::Logged;
 use crate::store::{JobKey, Partition, Sequence};
@@ -28,7 +28,7 @@ pub(super) struct Tail {
     partition: Partition,
     capacity_bytes: usize,
     /// Where followers begin, and up to where they may pass on unread: the bells for what is up to here have been rung.
-    head: AtomicU64,
+    head: watch::Sender<Sequence>,
     recent: RwLock<Recent>,
     bells: Mutex<Bells>,
 }
@@ -80,7 +80,7 @@ impl Tail {
         Self {
             partition,
             capacity_bytes,
-            head: AtomicU64::new(head.0),
+            head: watch::Sender::new(head),
             recent: RwLock::new(Recent { start: head, entries: VecDeque::new(), bytes: 0 }),
             bells: Mutex::default(),
         }
@@ -88,7 +88,12 @@ impl Tail {
 
     /// The newest place. Whoever reads it finds the bells for everything up to it rung.
     pub(super) fn head(&self) -> Sequence {
-        Sequence(self.head.load(Ordering::Acquire))
+        *self.head.borrow()
+    }
+
+    /// The newest place as it moves, for those who read all. The store's own head moves before the tail has the entry.
+    pub(super) fn heads(&self) -> watch::Receiver<Sequence> {
+        self.head.subscribe()
     }
 
     /// Adds what has become durable, and wakes those it may concern.
@@ -118,7 +123,7 @@ impl Tail {
                 }
             }
         }
-        self.head.store(last.sequence.0, Ordering::Release);
+        self.head.send_replace(last.sequence);
     }
 
     /// What comes after a place. That may be more than [`head`](Self::head) shows: who is woken before the head moves finds

@@ -312,11 +312,12 @@ impl Records {
         self.put(key, workflow);
     }
 
-    /// What falls due first, of all organizations: that after a place, in the order of time.
-    pub async fn due(&self, after: Option<&Due>, limit: usize) -> Result<Vec<Due>> {
+    /// What is due at a time, of all organizations: that after a place, what is due longest first.
+    pub async fn due(&self, now: &Timestamp, after: Option<&Due>, limit: usize) -> Result<Vec<Due>> {
         let all = first(Table::Due);
-        let start = after.map_or_else(|| all.clone(), |due| due_key(&due.time, &due.job, &due.id).byte(0));
-        let scan = Scan { start: start.into_bytes(), end: all.end(), reverse: false, limit };
+        let end = all.clone().time(now).end();
+        let start = after.map_or(all, |due| due_key(&due.time, &due.job, &due.id).byte(0));
+        let scan = Scan { start: start.into_bytes(), end, reverse: false, limit };
         let found = self.store.scan(self.partition, scan).await?;
         let due = found.iter().map(|(key, _)| {
             let (time, rest) = split_time(key.get(1..)?)?;

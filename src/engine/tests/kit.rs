@@ -509,6 +509,10 @@ impl Store for Valve {
             return Err(failure);
         }
         self.inner.commit(partition, batch).await?;
+        // The head has moved: who waits for that may well be quicker than the writer.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
         self.under_way.send_replace(UnderWay::default());
         Ok(())
     }

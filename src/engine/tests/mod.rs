@@ -6,4 +6,5 @@ mod kit;
 mod log_end;
 mod replay;
 mod resume;
+mod waiting;
 mod writing;

@@ -2,23 +2,36 @@
 
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tonic::Request;
+use tonic::{Request, Status};
 
-use super::layer::record_request_id;
+use super::{layer::record_request_id, status};
 use crate::{
-    auth::Caller,
+    auth::{Caller, Privilege},
     engine::{Origin, RequestStamp},
     proto::v1::{Actor, actor},
 };
 
-/// Takes a request apart.
+/// Takes a request apart, if the caller may make it: that takes all of the privileges.
+///
+/// # Errors
+/// PERMISSION_DENIED naming the first privilege that is missing.
 ///
 /// # Panics
 /// When no caller was put into the request: the layer around all services does, or answers itself.
-pub(super) fn open<M>(request: Request<M>) -> (Caller, M) {
+pub(super) fn open<M>(request: Request<M>, needed: &[Privilege]) -> Result<(Caller, M), Status> {
     let (_, mut extensions, message) = request.into_parts();
     let caller = extensions.remove::<Caller>().expect("the layer around all services tells the caller");
-    (caller, message)
+    check(&caller, needed)?;
+    Ok((caller, message))
+}
+
+/// # Errors
+/// PERMISSION_DENIED naming the first privilege that is missing.
+pub(super) fn check(caller: &Caller, needed: &[Privilege]) -> Result<(), Status> {
+    match needed.iter().find(|privilege| !caller.privileges.has(**privilege)) {
+        None => Ok(()),
+        Some(missing) => Err(status::privilege_missing(missing.name())),
+    }
 }
 
 /// The origin of a command. Whether its request id is well formed is for parsing to say.

@@ -13,7 +13,7 @@ use super::{
     watch::{self, WatchJobStream, WatchJobsStream},
 };
 use crate::{
-    auth::{Caller, Privilege},
+    auth::Privilege,
     config::Limits,
     domain::{AbortJob, CloseJob, DeleteJob, Filter},
     engine::{Command, Engine, HoldPlace, ListOrder, Origin, Target, Views},
@@ -67,8 +67,8 @@ impl JobService {
 
 /// A method that names a job and changes it: origin, command, engine.
 macro_rules! mutation {
-    ($self:ident, $request:ident, $method:literal, |$message:ident, $caller:ident| $command:expr) => {{
-        let ($caller, $message) = call::open($request);
+    ($self:ident, $request:ident, $privilege:ident, $method:literal, |$message:ident, $caller:ident| $command:expr) => {{
+        let ($caller, $message) = call::open($request, &[Privilege::$privilege])?;
         let origin = call::origin(&$caller, $method, &$message, &$message.request_id, $message.validate_only);
         let command = $command;
         $self.execute(origin, command).await
@@ -84,7 +84,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<CreateJobRequest>,
     ) -> Result<Response<CreateJobResponse>, Status> {
-        mutation!(self, request, "CreateJob", |message, caller| {
+        mutation!(self, request, JobCreate, "CreateJob", |message, caller| {
             parse::create_job(&self.limits, &self.engine, &caller, message)?
         })
     }
@@ -93,14 +93,17 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<UpdateJobRequest>,
     ) -> Result<Response<UpdateJobResponse>, Status> {
-        mutation!(self, request, "UpdateJob", |message, caller| parse::update_job(&self.limits, message)?)
+        mutation!(self, request, JobUpdate, "UpdateJob", |message, caller| parse::update_job(
+            &self.limits,
+            message
+        )?)
     }
 
     async fn abort_job(
         &self,
         request: Request<AbortJobRequest>,
     ) -> Result<Response<AbortJobResponse>, Status> {
-        mutation!(self, request, "AbortJob", |message, caller| {
+        mutation!(self, request, JobClose, "AbortJob", |message, caller| {
             let mut violations = Violations::new(&self.limits);
             violations.text("reason", message.reason.as_deref());
             let (job_id, etag) =
@@ -113,7 +116,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<CloseJobRequest>,
     ) -> Result<Response<CloseJobResponse>, Status> {
-        mutation!(self, request, "CloseJob", |message, caller| {
+        mutation!(self, request, JobClose, "CloseJob", |message, caller| {
             let violations = Violations::new(&self.limits);
             let (job_id, etag) =
                 parse::named_job(violations, message.job_id, message.etag, &message.request_id)?;
@@ -125,12 +128,12 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<PerformJobActionRequest>,
     ) -> Result<Response<PerformJobActionResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[])?;
         let origin =
             call::origin(&caller, "PerformJobAction", &message, &message.request_id, message.validate_only);
         let org_id = message.org_id.clone();
         let action = parse::perform_job_action(&self.limits, &caller, message)?;
-        check_privileges(&caller, action.action)?;
+        call::check(&caller, privileges(action.action))?;
         if org_id.is_some_and(|org_id| org_id != caller.org) {
             return Err(status::job_not_found("jobId", &action.job_id));
         }
@@ -144,28 +147,37 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<AssignStepRequest>,
     ) -> Result<Response<AssignStepResponse>, Status> {
-        mutation!(self, request, "AssignStep", |message, caller| parse::assign_step(&self.limits, message)?)
+        mutation!(self, request, JobAssign, "AssignStep", |message, caller| parse::assign_step(
+            &self.limits,
+            message
+        )?)
     }
 
     async fn reopen_job(
         &self,
         request: Request<ReopenJobRequest>,
     ) -> Result<Response<ReopenJobResponse>, Status> {
-        mutation!(self, request, "ReopenJob", |message, caller| parse::reopen_job(&self.limits, message)?)
+        mutation!(self, request, JobReopenClosed, "ReopenJob", |message, caller| parse::reopen_job(
+            &self.limits,
+            message
+        )?)
     }
 
     async fn exclude_job(
         &self,
         request: Request<ExcludeJobRequest>,
     ) -> Result<Response<ExcludeJobResponse>, Status> {
-        mutation!(self, request, "ExcludeJob", |message, caller| parse::exclude_job(&self.limits, message)?)
+        mutation!(self, request, JobUpdate, "ExcludeJob", |message, caller| parse::exclude_job(
+            &self.limits,
+            message
+        )?)
     }
 
     async fn list_holds(
         &self,
         request: Request<ListHoldsRequest>,
     ) -> Result<Response<ListHoldsResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
         let mut violations = Violations::new(&self.limits);
         let query = parse::hold_query(&mut violations, &message);
         let limit = violations.page_size("page_size", message.page_size, PAGE_SIZE);
@@ -198,7 +210,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<DeleteJobRequest>,
     ) -> Result<Response<DeleteJobResponse>, Status> {
-        mutation!(self, request, "DeleteJob", |message, caller| {
+        mutation!(self, request, JobDelete, "DeleteJob", |message, caller| {
             let violations = Violations::new(&self.limits);
             let (job_id, etag) =
                 parse::named_job(violations, message.job_id, message.etag, &message.request_id)?;
@@ -207,7 +219,7 @@ impl job_service_server::JobService for JobService {
     }
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
         let mut violations = Violations::new(&self.limits);
         let (target, key, id) = match (message.job_id.as_str(), message.client_job_id.as_str()) {
             ("", "") => {
@@ -247,7 +259,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<ListJobsRequest>,
     ) -> Result<Response<ListJobsResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
         let mut violations = Violations::new(&self.limits);
         let filter = parse::filter(&mut violations, &caller, message.filter, &["job"]);
         let limit = violations.page_size("page_size", message.page_size, PAGE_SIZE);
@@ -282,7 +294,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<CountJobsRequest>,
     ) -> Result<Response<CountJobsResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
         let mut violations = Violations::new(&self.limits);
         let filter = parse::filter(&mut violations, &caller, message.filter, &["job"]);
         violations.check()?;
@@ -295,7 +307,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<ListJobEventsRequest>,
     ) -> Result<Response<ListJobEventsResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
         let mut violations = Violations::new(&self.limits);
         violations.id("job_id", &message.job_id);
         if message.after_revision < 0 {
@@ -337,7 +349,7 @@ impl job_service_server::JobService for JobService {
     }
 
     async fn watch_job(&self, request: Request<WatchJobRequest>) -> Result<Response<WatchJobStream>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
         let wish = parse::watch_job(&self.limits, &caller, message)?;
         let slot = self.slots.take(&caller)?;
         watch::job_stream(&self.engine, wish, slot, self.drain.clone()).await.map(Response::new)
@@ -347,25 +359,20 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<WatchJobsRequest>,
     ) -> Result<Response<WatchJobsStream>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
         let wish = parse::watch_jobs(&self.limits, &caller, message)?;
         let slot = self.slots.take(&caller)?;
         watch::jobs_stream(&self.engine, wish, slot, self.drain.clone()).await.map(Response::new)
     }
 }
 
-/// What an action takes: all of the privileges. Refreshing takes one of several, or an assignment, which the job knows.
-fn check_privileges(caller: &Caller, action: JobActionType) -> Result<(), Status> {
-    use JobActionType as Action;
-    let needed: &[Privilege] = match action {
-        Action::Run | Action::Finish | Action::Stop => &[Privilege::JobExecute],
-        Action::SetCurrentStep => &[Privilege::JobExecute, Privilege::WorkflowSetStepCurrent],
-        Action::Hold | Action::ReleaseHold => &[Privilege::JobUpdateHolds],
-        Action::RefreshStatus | Action::Unspecified => &[],
-    };
-    match needed.iter().find(|privilege| !caller.privileges.has(**privilege)) {
-        None => Ok(()),
-        Some(missing) => Err(status::privilege_missing(missing.name())),
+/// What an action takes. Refreshing takes one of several, or an assignment, which the job knows.
+fn privileges(action: JobActionType) -> &'static [Privilege] {
+    match action {
+        JobActionType::Run | JobActionType::Finish | JobActionType::Stop => &[Privilege::JobExecute],
+        JobActionType::SetCurrentStep => &[Privilege::JobExecute, Privilege::WorkflowSetStepCurrent],
+        JobActionType::Hold | JobActionType::ReleaseHold => &[Privilege::JobUpdateHolds],
+        JobActionType::RefreshStatus | JobActionType::Unspecified => &[],
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     status, token,
 };
 use crate::{
+    auth::Privilege,
     config::Limits,
     engine::{Engine, ListOrder, Target, Views},
     proto::{
@@ -45,7 +46,7 @@ impl task_service_server::TaskService for TaskService {
         &self,
         request: Request<CreateTaskStatusRequest>,
     ) -> Result<Response<CreateTaskStatusResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::TaskWrite])?;
         let origin =
             call::origin(&caller, "CreateTaskStatus", &message, &message.request_id, message.validate_only);
         let command = parse::create_task(&self.limits, message)?;
@@ -59,7 +60,7 @@ impl task_service_server::TaskService for TaskService {
         &self,
         request: Request<GetTaskStatusRequest>,
     ) -> Result<Response<GetTaskStatusResponse>, Status> {
-        let (caller, GetTaskStatusRequest { id }) = call::open(request);
+        let (caller, GetTaskStatusRequest { id }) = call::open(request, &[Privilege::TaskRead])?;
         let mut violations = Violations::new(&self.limits);
         violations.id("id", &id);
         violations.check()?;
@@ -74,7 +75,7 @@ impl task_service_server::TaskService for TaskService {
         &self,
         request: Request<ListTaskStatusesRequest>,
     ) -> Result<Response<ListTaskStatusesResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::TaskRead])?;
         let mut violations = Violations::new(&self.limits);
         let filter = parse::task_filter(&mut violations, message.filter);
         let limit = violations.page_size("page_size", message.page_size, PAGE_SIZE);
@@ -122,7 +123,7 @@ impl task_service_server::TaskService for TaskService {
         &self,
         request: Request<UpdateTaskStatusRequest>,
     ) -> Result<Response<UpdateTaskStatusResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::TaskWrite])?;
         let origin =
             call::origin(&caller, "UpdateTaskStatus", &message, &message.request_id, message.validate_only);
         let command = parse::update_task(&self.limits, message)?;

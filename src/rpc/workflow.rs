@@ -8,6 +8,7 @@ use super::{
     status, token,
 };
 use crate::{
+    auth::Privilege,
     config::Limits,
     domain::version_number,
     engine::{Engine, WorkflowList},
@@ -43,7 +44,7 @@ impl workflow_service_server::WorkflowService for WorkflowService {
         &self,
         request: Request<PublishWorkflowRequest>,
     ) -> Result<Response<PublishWorkflowResponse>, Status> {
-        let (caller, message) = call::open(request);
+        let (caller, message) = call::open(request, &[Privilege::WorkflowManage])?;
         let origin =
             call::origin(&caller, "PublishWorkflow", &message, &message.request_id, message.validate_only);
         let limits = self.limits.clone();
@@ -60,7 +61,8 @@ impl workflow_service_server::WorkflowService for WorkflowService {
         &self,
         request: Request<GetWorkflowRequest>,
     ) -> Result<Response<GetWorkflowResponse>, Status> {
-        let (caller, GetWorkflowRequest { workflow_id, version_id }) = call::open(request);
+        let (caller, GetWorkflowRequest { workflow_id, version_id }) =
+            call::open(request, &[Privilege::JobRead])?;
         let mut violations = Violations::new(&self.limits);
         violations.id("workflow_id", &workflow_id);
         violations.optional_id("version_id", Some(&version_id));
@@ -78,7 +80,8 @@ impl workflow_service_server::WorkflowService for WorkflowService {
         &self,
         request: Request<ListWorkflowsRequest>,
     ) -> Result<Response<ListWorkflowsResponse>, Status> {
-        let (caller, ListWorkflowsRequest { workflow_id, page_size, page_token }) = call::open(request);
+        let (caller, ListWorkflowsRequest { workflow_id, page_size, page_token }) =
+            call::open(request, &[Privilege::JobRead])?;
         let mut violations = Violations::new(&self.limits);
         violations.optional_id("workflow_id", Some(&workflow_id));
         let limit = violations.page_size("page_size", page_size, PAGE_SIZE);

@@ -14,6 +14,7 @@ mod layout;
 mod lifecycle;
 mod lists;
 mod my_work;
+mod privileges;
 mod races;
 mod requests;
 mod stream_sync;

@@ -96,7 +96,9 @@ pub(super) fn is_overdue(task: &TaskStatus, now: &Timestamp) -> bool {
 
 /// Has the step follow a task that has ended, if the task does its work now.
 pub(super) fn follow_if_linked(draft: &mut Draft<'_>, step_id: &str, task_id: &str) {
-    let does_its_work = draft.state.steps.get(step_id).is_some_and(|step| step.task_id == task_id);
+    let step = draft.state.steps.get(step_id);
+    let does_its_work =
+        step.is_some_and(|step| step.task_id == task_id && step.status() == StepStatus::Running);
     if does_its_work && !draft.state.job.closed {
         follow(draft, step_id);
     }

@@ -154,7 +154,11 @@ fn check(before: &TaskStatus, task: &TaskStatus, context: &Context) -> Result<()
     }
     let mut faults = form::Faults::new();
     let max = context.limits.text_characters;
-    for (member, text) in [("description", &task.description), ("progress", &task.progress)] {
+    let texts = [
+        ("description", &before.description, &task.description),
+        ("progress", &before.progress, &task.progress),
+    ];
+    for (member, _, text) in texts.into_iter().filter(|(_, before, text)| before != text) {
         if text.as_ref().is_some_and(|text| text.len() > max && text.chars().count() > max) {
             faults.push((member.to_owned(), format!("is longer than {max} characters")));
         }

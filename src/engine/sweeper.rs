@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Engine, Error, reviews};
 use crate::{
-    domain::compare_times,
-    store::{JobKey, Partition},
+    domain::{TASK_ID_PREFIX, compare_times},
+    store::Partition,
 };
 
 /// How often it is looked whether something is due.
@@ -41,14 +41,20 @@ pub(super) async fn run(engine: Engine, partition: Partition) {
     }
 }
 
-/// Has the jobs reviewed in which something is due. Returns how much was.
+/// Has the jobs and tasks reviewed in which something is due. Returns how much was.
 async fn sweep(engine: &Engine, partition: Partition) -> Result<usize, Error> {
     let now = engine.now();
     let due = engine.records(partition).due(DUE_PER_PASS).await?;
     let due: Vec<_> =
         due.into_iter().take_while(|due| compare_times(Some(&due.time), Some(&now)).is_le()).collect();
     let count = due.len();
-    let jobs: BTreeSet<JobKey> = due.into_iter().map(|due| due.job).collect();
-    reviews::until_done(engine, jobs).await?;
+    let due: BTreeSet<reviews::Due> = due
+        .into_iter()
+        .map(|due| match due.id.starts_with(TASK_ID_PREFIX) {
+            true => reviews::Due::Task(due.job, due.id),
+            false => reviews::Due::Job(due.job),
+        })
+        .collect();
+    reviews::until_done(engine, due).await?;
     Ok(count)
 }

@@ -86,6 +86,8 @@ pub struct Due {
     pub time: Timestamp,
     /// Where.
     pub job: JobKey,
+    /// The hold that goes, or the task that must have ended.
+    pub id: String,
 }
 
 /// A hold that waits for something, in the index by what it waits for.
@@ -317,8 +319,9 @@ impl Records {
         let found = self.store.scan(self.partition, scan).await?;
         let due = found.iter().map(|(key, _)| {
             let (time, rest) = split_time(key.get(1..)?)?;
-            let [org, job_id, _] = texts(rest)?;
-            Some(Due { time, job: JobKey { org: org.to_owned(), job_id: job_id.to_owned() } })
+            let [org, job_id, id] = texts(rest)?;
+            let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
+            Some(Due { time, job, id: id.to_owned() })
         });
         due.collect::<Option<_>>().ok_or_else(|| Error::Corrupt("a due key is cut".to_owned()))
     }

@@ -14,3 +14,4 @@ mod lists;
 mod requests;
 mod stream_sync;
 mod sync;
+mod tasks;

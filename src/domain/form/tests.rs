@@ -76,7 +76,9 @@ fn check(task: &TaskStatus, expected: Expect) {
 /// The reply of the seed, member by member; those of a JSON object have no order.
 #[test]
 fn a_full_task() {
-    check(&full(), expect![[r#"
+    check(
+        &full(),
+        expect![[r#"
         {
           "attributes": {
             "a/b~c": {
@@ -128,12 +130,15 @@ fn a_full_task() {
           "type": "QUEUED_TASK",
           "uniqueName": "TightenBolts"
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_empty_task() {
-    check(&TaskStatus::default(), expect![[r#"
+    check(
+        &TaskStatus::default(),
+        expect![[r#"
         {
           "attributes": {},
           "completed": null,
@@ -152,7 +157,8 @@ fn an_empty_task() {
           "type": null,
           "uniqueName": null
         }
-    "#]]);
+    "#]],
+    );
     let form = of_task(&TaskStatus::default());
     for member in WRITABLE {
         assert_eq!(form[member], unset(member), "{member}");
@@ -199,7 +205,8 @@ fn every_word_is_written() {
         3 "Error"
         4 "Terminated"
         5 "TempError"
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 /// What is read of a task whose member is this.
@@ -277,7 +284,8 @@ fn numbers() {
         2.2250738585072014e-308 2.2250738585072014e-308
         NaN null
         inf null
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
     assert_eq!(of_value(&Value { kind: None }), Json::Null);
 }
 
@@ -312,7 +320,8 @@ fn times_are_written() {
         1700000000 123456789 "2023-11-14T22:13:20.123456789Z"
         -62135596800 0 "0001-01-01T00:00:00Z"
         253402300799 999999999 "9999-12-31T23:59:59.999999999Z"
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 #[test]
@@ -398,7 +407,8 @@ fn times_are_read() {
         "1700000000" is not a time as RFC 3339 has it
         "now" is not a time as RFC 3339 has it
         "" is not a time as RFC 3339 has it
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 /// Every fault of reading, each told by its member; all of a form at once.
@@ -546,7 +556,8 @@ fn faults() {
             returns is not an array
             attributes is not an object
             extra is no member of a task
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 /// What is read, though it is not what is written.
@@ -581,7 +592,8 @@ fn what_is_left_out_in_lists_is_not_set() {
             ""
         attributes: {"a":-0.0,"b":1.0,"c":18446744073709551615}
             {"a":0,"b":1,"c":1.8446744073709552e+19}
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 fn any_text() -> impl Strategy<Value = Option<String>> {

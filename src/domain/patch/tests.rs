@@ -1088,7 +1088,8 @@ fn etags() {
         None none: TaskNotFound
         no job: TaskNotFound
         no job: TaskNotFound
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 /// Limits that a test can reach.
@@ -1155,7 +1156,7 @@ fn limits_are_checked_after_every_operation() {
     let mut table = String::new();
     for (name, operations_of_row) in rows {
         let patch = format!("[{}]", operations_of_row.join(","));
-        let state = with_task(TaskStatus { attributes: None, ..open_task() });
+        let state = with_task(TaskStatus { attributes: None, description: text("it"), ..open_task() });
         let outcome = match decide_in(state, operations(&patch), &small()) {
             Err(rejection) => refusal_words(rejection),
             Ok(decision) => event_words(&decision.events),
@@ -1167,12 +1168,12 @@ fn limits_are_checked_after_every_operation() {
         a text too long: ! invalid: description is longer than 5 characters
         both texts too long: ! invalid: description is longer than 5 characters; progress is longer than 5 characters
         a text too long only in between: TASK_UPDATED
-        three levels: ! invalid: description is longer than 5 characters
+        three levels: TASK_UPDATED
         four levels: ! invalid: operations[0] makes attributes, which is more than 3 levels deep
         four levels only in between: ! invalid: operations[0] makes attributes, which is more than 3 levels deep
         four levels by a copy: ! invalid: operations[1] makes attributes, which is more than 3 levels deep
         four levels by a move: ! invalid: operations[1] makes attributes, which is more than 3 levels deep
-        parameters of two levels: ! invalid: description is longer than 5 characters
+        parameters of two levels: TASK_UPDATED
         parameters of three levels: ! invalid: operations[0] makes messages, which is more than 3 levels deep
         too large a value: ! invalid: operations[0] makes attributes, which is larger than 200 bytes
         too large a text for free data: ! invalid: operations[0] makes description, which is larger than 200 bytes
@@ -1190,11 +1191,13 @@ fn a_task_over_the_limits_can_be_read_and_made_smaller() {
         r#"[{"op":"remove","path":"/attributes/e"}]"#,
         r#"[{"op":"remove","path":"/attributes/a"},{"op":"remove","path":"/attributes/b"}]"#,
         r#"[{"op":"replace","path":"/progress","value":"x"}]"#,
+        r#"[{"op":"replace","path":"/description","value":"x"}]"#,
+        r#"[{"op":"replace","path":"/description","value":"123456"}]"#,
         r#"[{"op":"replace","path":"/attributes/e","value":2}]"#,
     ];
     let mut table = String::new();
     for patch in rows {
-        let task = TaskStatus { attributes: attributes(&long), description: None, ..open_task() };
+        let task = TaskStatus { attributes: attributes(&long), ..open_task() };
         let outcome = match decide_in(with_task(task), operations(patch), &small()) {
             Err(rejection) => refusal_words(rejection),
             Ok(decision) => event_words(&decision.events),
@@ -1210,9 +1213,14 @@ fn a_task_over_the_limits_can_be_read_and_made_smaller() {
             TASK_UPDATED
         [{"op":"replace","path":"/progress","value":"x"}]
             TASK_UPDATED
+        [{"op":"replace","path":"/description","value":"x"}]
+            TASK_UPDATED
+        [{"op":"replace","path":"/description","value":"123456"}]
+            ! invalid: description is longer than 5 characters
         [{"op":"replace","path":"/attributes/e","value":2}]
             ! invalid: operations[0] makes attributes, which is more than 3 levels deep
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 /// A patch of 100 operations each of which doubles what is there ends at the limit, long before it would fill the memory.
@@ -1243,7 +1251,8 @@ fn doubling_is_stopped_early() {
     expect![[r#"
         deep: ! invalid: operations[12] makes attributes, which is larger than 262144 bytes
         wide: ! invalid: operations[16] makes attributes, which is larger than 262144 bytes
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 /// A job of two steps, the first of them AUTOMATIC and current, its work done by `task_1`.
@@ -1376,7 +1385,8 @@ fn a_step_that_is_not_running_for_the_task_does_not_follow_it() {
         no task any more         RUNNING, current a, ACTIVE [TASK_COMPLETED]
         the step is gone         -, current a, ACTIVE [TASK_COMPLETED]
         the job is closed        RUNNING, current a, ACTIVE [TASK_COMPLETED]
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 /// An annotation, and a word that is there already, do not move the step.

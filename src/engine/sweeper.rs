@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{Engine, Error, reviews};
 use crate::{
     domain::{TASK_ID_PREFIX, compare_times},
-    store::Partition,
+    store::{Due, Partition},
 };
 
 /// How often it is looked whether something is due.
@@ -50,9 +50,8 @@ async fn sweep(engine: &Engine, partition: Partition) -> Result<usize, Error> {
     let count = due.len();
     let due: BTreeSet<reviews::Due> = due
         .into_iter()
-        .map(|due| match due.id.starts_with(TASK_ID_PREFIX) {
-            true => reviews::Due::Task(due.job, due.id),
-            false => reviews::Due::Job(due.job),
+        .map(|Due { job, id, .. }| {
+            if id.starts_with(TASK_ID_PREFIX) { reviews::Due::Task(job, id) } else { reviews::Due::Job(job) }
         })
         .collect();
     reviews::until_done(engine, due).await?;

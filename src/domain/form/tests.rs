@@ -455,7 +455,9 @@ fn faults() {
         ("extra", json!(1)),
     ];
     let told = |faults: Vec<(String, String)>| -> String {
-        faults.into_iter().map(|(member, what)| format!("    {member} {what}\n")).collect()
+        let lines: Vec<_> =
+            faults.into_iter().map(|(member, what)| format!("    {member} {what}\n")).collect();
+        lines.concat()
     };
     let mut table = String::new();
     for (member, value) in rows {

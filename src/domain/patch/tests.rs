@@ -44,6 +44,7 @@ fn operations(json: &str) -> Vec<PatchOperation> {
     operations
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
 fn attributes(json: &Json) -> Option<Struct> {
     let Json::Object(fields) = json else { panic!("{json} is no object") };
     Some(Struct {
@@ -230,13 +231,13 @@ fn the_examples_of_the_standard() {
 fn add() {
     check_rfc(
         &[
-            (r#"{}"#, r#"[{"op":"add","path":"","value":{"a":1}}]"#),
+            ("{}", r#"[{"op":"add","path":"","value":{"a":1}}]"#),
             (r#"{"a":1}"#, r#"[{"op":"add","path":"","value":{"b":2}}]"#),
             (r#"{"a":1}"#, r#"[{"op":"add","path":"","value":[1]}]"#),
             (r#"{"a":1}"#, r#"[{"op":"add","path":"/a","value":2}]"#),
             (r#"{"a":1}"#, r#"[{"op":"add","path":"/a","value":1}]"#),
             (r#"{"a":1}"#, r#"[{"op":"add","path":"/a","value":null}]"#),
-            (r#"{}"#, r#"[{"op":"add","path":"/a","value":null}]"#),
+            ("{}", r#"[{"op":"add","path":"/a","value":null}]"#),
             (r#"{"a":{"b":1}}"#, r#"[{"op":"add","path":"/a/c","value":[true,{}]}]"#),
             (r#"{"a":[]}"#, r#"[{"op":"add","path":"/a/0","value":1}]"#),
             (r#"{"a":[]}"#, r#"[{"op":"add","path":"/a/-","value":1}]"#),
@@ -249,7 +250,7 @@ fn add() {
             (r#"{"a":1}"#, r#"[{"op":"add","path":"/a/b","value":2}]"#),
             (r#"{"a":"x"}"#, r#"[{"op":"add","path":"/a/0","value":2}]"#),
             (r#"{"a":null}"#, r#"[{"op":"add","path":"/a/b","value":2}]"#),
-            (r#"{}"#, r#"[{"op":"add","path":"/a/b","value":2}]"#),
+            ("{}", r#"[{"op":"add","path":"/a/b","value":2}]"#),
             (r#"{"a":[{}]}"#, r#"[{"op":"add","path":"/a/1/b","value":2}]"#),
         ],
         expect![[r#"
@@ -498,7 +499,7 @@ fn test() {
             (r#"{"a":true}"#, r#"[{"op":"test","path":"/a","value":false}]"#),
             (r#"{"a":null}"#, r#"[{"op":"test","path":"/a","value":null}]"#),
             (r#"{"a":null}"#, r#"[{"op":"test","path":"/a","value":false}]"#),
-            (r#"{}"#, r#"[{"op":"test","path":"/a","value":null}]"#),
+            ("{}", r#"[{"op":"test","path":"/a","value":null}]"#),
             (r#"{"a":[1,"x"]}"#, r#"[{"op":"test","path":"/a","value":[1,"x"]}]"#),
             (r#"{"a":[1,"x"]}"#, r#"[{"op":"test","path":"/a","value":["x",1]}]"#),
             (r#"{"a":[1,"x"]}"#, r#"[{"op":"test","path":"/a","value":[1]}]"#),
@@ -592,7 +593,7 @@ fn pointers() {
             (r#"{"~1":1,"/":2}"#, r#"[{"op":"remove","path":"/~01"}]"#),
             (r#"{"~0":1,"~":2}"#, r#"[{"op":"remove","path":"/~00"}]"#),
             (r#"{"a~1b":1}"#, r#"[{"op":"copy","from":"/a~01b","path":"/~0~1"}]"#),
-            (r#"{}"#, r#"[{"op":"add","path":"/","value":1}]"#),
+            ("{}", r#"[{"op":"add","path":"/","value":1}]"#),
             (r#"{"":{"":1}}"#, r#"[{"op":"test","path":"//","value":1}]"#),
             (r#"{"":{"":1}}"#, r#"[{"op":"remove","path":"//"}]"#),
             (r#"{"a":{}}"#, r#"[{"op":"test","path":"/a/","value":{}}]"#),
@@ -690,7 +691,7 @@ fn operations_in_order_and_all_or_none() {
     check_rfc(
         &[
             (
-                r#"{}"#,
+                "{}",
                 r#"[{"op":"add","path":"/a","value":[]},{"op":"add","path":"/a/-","value":1},{"op":"test","path":"/a/0","value":1}]"#,
             ),
             (
@@ -1325,6 +1326,8 @@ fn a_step_follows_its_task() {
 
 #[test]
 fn a_step_that_is_not_running_for_the_task_does_not_follow_it() {
+    type Change = fn(&mut JobState);
+
     let mut table = String::new();
     for status in [
         StepStatus::Pending,
@@ -1343,7 +1346,6 @@ fn a_step_that_is_not_running_for_the_task_does_not_follow_it() {
             table.push_str(&format!("{was:<17}{word:<8}{}\n", completed(state, word, &context)));
         }
     }
-    type Change = fn(&mut JobState);
     let situations: [(&str, Change); 4] = [
         ("a newer task", |state| {
             let newer =
@@ -1485,8 +1487,22 @@ proptest! {
             Err(Rejection::PatchTestFailed { index } | Rejection::PatchTargetMissing { index }) => {
                 prop_assert_eq!(expected, Err(index));
             }
-            // Moved into itself, or made into what is no task.
-            Err(Rejection::TaskInvalid(_)) => {}
+            Err(Rejection::TaskInvalid(faults)) => match expected {
+                // Moved into itself.
+                Err(index) => prop_assert_eq!(&faults[0].0, &format!("operations[{index}]")),
+                // Made into what is no task.
+                Ok(form) => {
+                    let mut wanted = task.clone();
+                    let is_read = form::into_task(&form, &mut wanted).is_ok();
+                    let is_open = wanted.completion_status() == CompletionStatus::Unspecified;
+                    let has_wrong_times = match wanted.completed {
+                        Some(_) if is_open => true,
+                        Some(completed) => wanted.launched.is_some_and(|it| it.seconds > completed.seconds),
+                        None => !is_open && wanted.launched.is_some_and(|it| it.seconds > NOW),
+                    };
+                    prop_assert!(!is_read || has_wrong_times, "{faults:?}");
+                }
+            },
             Err(Rejection::TaskAlreadyClosed { .. }) => prop_assert!(!is_open && expected.is_ok()),
             Err(other) => prop_assert!(false, "{other}"),
             Ok(decision) => {

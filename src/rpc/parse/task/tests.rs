@@ -83,9 +83,12 @@ fn well_formed_operations() {
         with_value(PatchOp::Test, "/none", Value::from("x".to_owned())),
         v1::PatchOperation { from_path: text("no pointer"), ..with_value(PatchOp::Test, "/id", null()) },
     ];
-    check(operations, expect![[r#"
+    check(
+        operations,
+        expect![[r#"
         [{"op":"add","path":"/messages/-","value":1},{"op":"add","path":"/attributes/a~1b~0c","value":null},{"op":"remove","path":"/attributes/"},{"op":"remove","path":"/attributes/a"},{"op":"replace","path":"/description","value":null},{"op":"replace","path":"/percentComplete","value":50.5},{"op":"move","from":"/attributes/a","path":"/attributes/b"},{"op":"copy","from":"","path":"/attributes/b"},{"op":"test","path":"","value":[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]},{"op":"test","path":"/none","value":"x"},{"op":"test","path":"/id","value":null}]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -101,7 +104,9 @@ fn everything_that_is_malformed_is_named_at_once() {
         no_path(PatchOp::Copy),
         no_path(PatchOp::Test),
     ];
-    check(operations, expect![[r#"
+    check(
+        operations,
+        expect![[r#"
         InvalidArgument FIELD_INVALID
             operations[0].op is required
             operations[1].op is not a value of PatchOp
@@ -116,11 +121,14 @@ fn everything_that_is_malformed_is_named_at_once() {
             operations[6].from is required
             operations[7].path is required
             operations[7].value is required
-    "#]]);
+    "#]],
+    );
     let pointers =
         ["description", "/description/~", "/description/~2", "/description/a~", " /description", "#/a"];
     let operations = pointers.map(|pointer| operation(PatchOp::Remove, pointer)).to_vec();
-    check(operations, expect![[r#"
+    check(
+        operations,
+        expect![[r#"
         InvalidArgument FIELD_INVALID
             operations[0].path is not a JSON Pointer: each part begins with /, and ~ stands only in ~0 and ~1
             operations[1].path is not a JSON Pointer: each part begins with /, and ~ stands only in ~0 and ~1
@@ -128,7 +136,8 @@ fn everything_that_is_malformed_is_named_at_once() {
             operations[3].path is not a JSON Pointer: each part begins with /, and ~ stands only in ~0 and ~1
             operations[4].path is not a JSON Pointer: each part begins with /, and ~ stands only in ~0 and ~1
             operations[5].path is not a JSON Pointer: each part begins with /, and ~ stands only in ~0 and ~1
-    "#]]);
+    "#]],
+    );
     let operations = vec![
         with_from(PatchOp::Move, "attributes", "/attributes/~"),
         with_from(PatchOp::Copy, "~", "/description"),
@@ -137,7 +146,9 @@ fn everything_that_is_malformed_is_named_at_once() {
         with_value(PatchOp::Test, "/attributes/a", Value::from(f64::NAN)),
         with_value(PatchOp::Replace, "/attributes/a", Value::from("x".repeat(256 << 10))),
     ];
-    check(operations, expect![[r#"
+    check(
+        operations,
+        expect![[r#"
         InvalidArgument FIELD_INVALID
             operations[0].path is not a JSON Pointer: each part begins with /, and ~ stands only in ~0 and ~1
             operations[0].from is not a JSON Pointer: each part begins with /, and ~ stands only in ~0 and ~1
@@ -146,7 +157,8 @@ fn everything_that_is_malformed_is_named_at_once() {
             operations[3].value is more than 24 levels deep
             operations[4].value has a number that is not finite
             operations[5].value is larger than 262144 bytes
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -200,7 +212,8 @@ fn requests() {
             operations[99].value is required
         etag "": None
         etag "r7": Some("r7")
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 /// Every operation that would change what cannot be changed is named; those that only read it are not.
@@ -229,7 +242,9 @@ fn members_that_cannot_be_changed() {
         with_value(PatchOp::Test, "/id", null()),
         with_value(PatchOp::Test, "", null()),
     ];
-    check(operations, expect![[r#"
+    check(
+        operations,
+        expect![[r#"
         InvalidArgument IMMUTABLE_FIELD
             operations[0] would change "/id", which cannot be changed
             operations[1] would change "/type", which cannot be changed
@@ -247,13 +262,17 @@ fn members_that_cannot_be_changed() {
             operations[13] would change "/Description", which cannot be changed
             operations[14] would change "/description~1", which cannot be changed
             operations[15] would change "//description", which cannot be changed
-    "#]]);
+    "#]],
+    );
     // What is malformed is told first.
     let operations = vec![operation(PatchOp::Remove, "/id"), operation(PatchOp::Add, writable)];
-    check(operations, expect![[r#"
+    check(
+        operations,
+        expect![[r#"
         InvalidArgument FIELD_INVALID
             operations[1].value is required
-    "#]]);
+    "#]],
+    );
     let all = vec![operation(PatchOp::Remove, "/id"); 100];
     let status = update_task(&Limits::default(), patch(all)).unwrap_err();
     assert!(status.details().len() < 3 << 10, "{} bytes are more than clients take", status.details().len());
@@ -349,5 +368,6 @@ fn new_tasks() {
         a negative percentage: InvalidArgument FIELD_INVALID
             task.percent_complete is not between 0 and 100
         what the server sets: a task of job
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }

@@ -1,7 +1,7 @@
 //! JSON Patch as text: RFC 6902 and RFC 6901, then the rules of SPEC 3.3. Change it, run with `UPDATE_EXPECT=1`, and review
 //! the diff.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc};
 
 use expect_test::{Expect, expect};
 use json_patch::PatchOperation;
@@ -1224,7 +1224,8 @@ fn a_task_over_the_limits_can_be_read_and_made_smaller() {
     .assert_eq(&table);
 }
 
-/// A patch of 100 operations each of which doubles what is there ends at the limit, long before it would fill the memory.
+/// A patch of 100 operations each of which doubles what is there ends at the first that passes the limit, long before it
+/// would fill the memory.
 #[test]
 fn doubling_is_stopped_early() {
     let double = |n: usize| {
@@ -1244,9 +1245,7 @@ fn doubling_is_stopped_early() {
     let mut table = String::new();
     for (name, patch) in [("deep", deep), ("wide", wide)] {
         let task = TaskStatus { attributes: attributes(&start), ..open_task() };
-        let begun = Instant::now();
         let outcome = decide(task, operations(&json!(patch).to_string()));
-        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
         table.push_str(&format!("{name}: {}\n", refusal_words(outcome.unwrap_err())));
     }
     expect![[r#"

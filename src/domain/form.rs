@@ -137,7 +137,7 @@ fn number(value: f64) -> Json {
     Number::from_f64(value).map_or(Json::Null, Json::Number)
 }
 
-fn to_value(json: &Json) -> Value {
+pub(super) fn to_value(json: &Json) -> Value {
     let kind = match json {
         Json::Null => Kind::NullValue(0),
         Json::Bool(value) => Kind::BoolValue(*value),
@@ -168,7 +168,7 @@ fn word(name: &str, prefix: &str) -> Json {
     }
 }
 
-const COMPLETIONS: [(CompletionStatus, &str); 5] = [
+pub(super) const COMPLETIONS: [(CompletionStatus, &str); 5] = [
     (CompletionStatus::Success, "Success"),
     (CompletionStatus::Warning, "Warning"),
     (CompletionStatus::Error, "Error"),
@@ -205,6 +205,16 @@ fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
     Json::Object(members.into_iter().map(|(member, value)| (member.to_owned(), value)).collect())
 }
 
+/// Whether a time that can be read is written as RFC 3339 has it: with a time of day, and a zone of hours and minutes.
+fn is_rfc_3339(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let has_zone = matches!(bytes, [.., b'Z' | b'z'] | [.., b'+' | b'-', _, _, b':', _, _]);
+    matches!(bytes, [b'0'..=b'9', ..])
+        && matches!(bytes.get(10), Some(b'T' | b't'))
+        && has_zone
+        && !text.contains(' ')
+}
+
 /// Reads members, and notes what is wrong with them.
 #[derive(Default)]
 struct Reader {
@@ -230,6 +240,7 @@ impl Reader {
     fn time(&mut self, member: &str, json: &Json) -> Option<Timestamp> {
         let text = self.text(member, json)?;
         let time = text.parse().ok().filter(|time: &Timestamp| YEARS.contains(&time.seconds));
+        let time = time.filter(|_| is_rfc_3339(&text));
         if time.is_none() {
             self.fault(member, "is not a time as RFC 3339 has it");
         }

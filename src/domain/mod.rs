@@ -57,7 +57,7 @@ pub use self::{
     rejection::Rejection,
     reopen::ReopenJob,
     reports::{Sync, Told},
-    review::ReviewJob,
+    review::{ReviewJob, ReviewTask},
     steps::AssignStep,
     tasks::{CreateTask, TASK_ID_PREFIX},
     time::{Instant, compare_times},

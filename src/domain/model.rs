@@ -18,7 +18,7 @@ use self::{
 use super::{
     AbortJob, AssignStep, CloseJob, Context, CreateJob, Decision, Definition, Dependency, DependencyState,
     ExcludeJob, Existing, HoldTerms, JobField, JobState, NewIds, PerformJobAction, Rejection, ReopenJob,
-    ReviewJob, Sync, UpdateJob, compare_times, evolve,
+    ReviewJob, ReviewTask, Sync, UpdateJob, compare_times, evolve,
     fixtures::{JOB_1, at, check_events, context},
     steps,
 };
@@ -175,7 +175,11 @@ impl Life {
             Command::Review => {
                 let command = ReviewJob { job_id };
                 let done = self.carry_out(&context, true, |now, context| command.decide(now, context));
-                done.map(|done| done.0).inspect(|done| check_reviewed(&done.after, &context))
+                self.review_tasks(&context);
+                if let Some(state) = self.job() {
+                    check_reviewed(state, &context);
+                }
+                done.map(|done| done.0)
             }
             Command::Sync(sync) => {
                 self.sync(&context, sync);
@@ -184,6 +188,22 @@ impl Life {
         };
         if let Some(done) = done {
             check_closed_steps_stay(&done);
+        }
+    }
+
+    /// Ends what is overdue, as the server does.
+    fn review_tasks(&mut self, context: &Context) {
+        let tasks = self.job().map(|state| state.tasks.clone()).unwrap_or_default();
+        let is_overdue = |task: &crate::proto::v1::TaskStatus| {
+            let deadline = task.deadline.as_ref();
+            task.is_open() && deadline.is_some() && compare_times(deadline, Some(&context.now)).is_le()
+        };
+        for task_id in tasks.into_values().filter(is_overdue).map(|task| task.id) {
+            let command = ReviewTask { task_id };
+            let done = self.carry_out(context, true, |now, context| command.decide(now, context));
+            if let Some((done, ())) = done {
+                check_closed_steps_stay(&done);
+            }
         }
     }
 

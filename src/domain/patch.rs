@@ -40,7 +40,9 @@ impl UpdateTask {
         }
         let mut task = apply(&before, &self.operations, context)?;
         if !task.is_open() && before.is_open() {
-            task.completed = task.completed.or(Some(context.now));
+            // A launcher whose clock is ahead may well have begun it after now.
+            let is_ahead = compare_times(task.launched.as_ref(), Some(&context.now)).is_gt();
+            task.completed = task.completed.or(if is_ahead { task.launched } else { Some(context.now) });
         }
         check(&before, &task, context)?;
 
@@ -77,7 +79,10 @@ fn apply(
         check_size(index, operation, &form, context)?;
     }
     let mut task = before.clone();
-    form::into_task(&form, &mut task).map_err(Rejection::TaskInvalid)?;
+    // What reads the same is the same, whichever way it was made.
+    if form != form::of_task(before) {
+        form::into_task(&form, &mut task).map_err(Rejection::TaskInvalid)?;
+    }
     Ok(task)
 }
 
@@ -100,10 +105,16 @@ fn check_size(
     form: &Json,
     context: &Context,
 ) -> Result<(), Rejection> {
+    // These make nothing larger.
+    if matches!(operation, PatchOperation::Test(_) | PatchOperation::Remove(_)) {
+        return Ok(());
+    }
     let Some(member) = operation.path().tokens().next() else { return Ok(()) };
     let Some(value) = form.get(member.decoded().as_ref()) else { return Ok(()) };
     let limits = context.limits;
-    let fault = match size(value, limits.document_levels) {
+    // The free data of messages are their parameters: two levels down.
+    let above = if member.decoded() == "messages" { 2 } else { 0 };
+    let fault = match size(value, limits.document_levels + above) {
         None => format!("is more than {} levels deep", limits.document_levels),
         Some(bytes) if bytes > limits.document_bytes => {
             format!("is larger than {} bytes", limits.document_bytes)
@@ -136,9 +147,20 @@ fn size(value: &Json, levels: usize) -> Option<usize> {
 
 /// Whether a task may become what the patch made of it.
 fn check(before: &TaskStatus, task: &TaskStatus, context: &Context) -> Result<(), Rejection> {
+    let times = |task: &TaskStatus| (task.launched, task.completed);
+    let progress = |task: &TaskStatus| {
+        (task.completion_status, times(task), task.progress.clone(), task.percent_complete)
+    };
+    if !before.is_open() && progress(before) != progress(task) {
+        return Err(Rejection::TaskAlreadyClosed { task_id: before.id.clone() });
+    }
     let mut faults = form::Faults::new();
     let max = context.limits.text_characters;
-    for (member, text) in [("description", &task.description), ("progress", &task.progress)] {
+    let texts = [
+        ("description", &before.description, &task.description),
+        ("progress", &before.progress, &task.progress),
+    ];
+    for (member, _, text) in texts.into_iter().filter(|(_, before, text)| before != text) {
         if text.as_ref().is_some_and(|text| text.len() > max && text.chars().count() > max) {
             faults.push((member.to_owned(), format!("is longer than {max} characters")));
         }
@@ -146,18 +168,11 @@ fn check(before: &TaskStatus, task: &TaskStatus, context: &Context) -> Result<()
     if task.is_open() && task.completed.is_some() {
         faults.push(("completed".to_owned(), "is set without completionStatus".to_owned()));
     }
-    let times = (task.launched.as_ref(), task.completed.as_ref());
-    if times.1.is_some() && compare_times(times.0, times.1).is_gt() {
+    // A task that the server ended can have been launched by a clock that is ahead.
+    let (launched, completed) = times(task);
+    let are_new = times(before) != times(task) && completed.is_some();
+    if are_new && compare_times(launched.as_ref(), completed.as_ref()).is_gt() {
         faults.push(("completed".to_owned(), "is before launched".to_owned()));
     }
-    if !faults.is_empty() {
-        return Err(Rejection::TaskInvalid(faults));
-    }
-    let progress = |task: &TaskStatus| {
-        (task.completion_status, task.completed, task.launched, task.progress.clone(), task.percent_complete)
-    };
-    if !before.is_open() && progress(before) != progress(task) {
-        return Err(Rejection::TaskAlreadyClosed { task_id: before.id.clone() });
-    }
-    Ok(())
+    if faults.is_empty() { Ok(()) } else { Err(Rejection::TaskInvalid(faults)) }
 }

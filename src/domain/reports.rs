@@ -155,12 +155,13 @@ impl Sync {
                 definition,
                 now: context.now,
             };
-            let steps = merge.touched_steps(&news);
+            let mut steps = merge.touched_steps(&news);
             // A report says what became of the step: nothing works at it any more.
             let touched: Vec<&Step> = steps.keys().filter_map(|id| before.steps.get(id)).collect();
             let placed = merge.placed_steps(&steps, !given.is_empty());
             let job = merge.head(&news, &steps, &placed);
             let kind = if is_new { JobEventType::JobCreated } else { JobEventType::JobUpdated };
+            let without_news = merge.take_without_news(&mut steps, &news);
             if is_new || job != draft.state.job || !placed.set_aside.is_empty() {
                 given.extend(placed.set_aside);
                 draft.record(kind, |event| {
@@ -173,6 +174,12 @@ impl Sync {
             }
             for step in placed.activated {
                 draft.record(JobEventType::StepActivated, |event| event.step = Some(step));
+            }
+            for (report, step) in without_news {
+                draft.record(JobEventType::ReportRecorded, |event| {
+                    event.report = Some(report);
+                    event.step = Some(step);
+                });
             }
             record_reports(&mut draft, news, steps);
             advance::settle(&mut draft);
@@ -465,6 +472,24 @@ impl Merge<'_> {
                 (id.to_owned(), step)
             })
             .collect()
+    }
+
+    /// Takes out the steps that change although no news is of them, each with a report of it that came late and counts now.
+    fn take_without_news(&self, steps: &mut TouchedSteps, news: &[StepReport]) -> Vec<(StepReport, Step)> {
+        let replaced = news.iter().filter_map(|report| self.before.reports.get(report.unique_step_id()));
+        let of_news: BTreeSet<&str> = replaced.chain(news).map(step_id).collect();
+        let others: Vec<String> = steps.keys().filter(|id| !of_news.contains(id.as_str())).cloned().collect();
+        let others: Vec<Step> = others.into_iter().filter_map(|id| steps.remove(&id).flatten()).collect();
+        let is_same = |step: &Step| {
+            let before = self.before.steps.get(&step.step_id);
+            before.is_some_and(|before| Step { update_time: before.update_time, ..step.clone() } == *before)
+        };
+        let late = |step: &Step| {
+            let mut reports = self.before.reports.values();
+            reports.find(|report| report.late && step_id(report) == step.step_id).cloned()
+        };
+        let changed = others.into_iter().filter(|step| !is_same(step));
+        changed.filter_map(|step| Some((late(&step)?, step))).collect()
     }
 
     /// A step whose only report turned out to be of another step.

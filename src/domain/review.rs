@@ -1,9 +1,8 @@
 //! What falls due by itself: holds whose time has come or whose dependency is met, and tasks that took too long.
 
 use super::{Context, Decision, Existing, Rejection, decision::Draft, holds, tasks};
-use crate::proto::v1::{CompletionStatus, Step};
 
-/// Brings a job up to what time and other jobs have done to it. The server asks for it itself.
+/// Brings the holds of a job up to what time and other jobs have done to them. The server asks for it itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReviewJob {
     /// The job.
@@ -21,19 +20,30 @@ impl ReviewJob {
         let step_ids: Vec<String> = state.steps.keys().cloned().collect();
         let mut draft = Draft::of(state, context);
         for step_id in step_ids {
-            let step = draft.state.steps[&step_id].clone();
-            if !step.hold_ids.is_empty() {
+            if !draft.state.steps[&step_id].hold_ids.is_empty() {
                 holds::review(&mut draft, &step_id);
-            }
-            if is_overdue(&draft, &step) {
-                tasks::end(&mut draft, &step, CompletionStatus::TempError);
-                tasks::follow_if_linked(&mut draft, &step_id, &step.task_id);
             }
         }
         Ok(draft.answer(|_| ()))
     }
 }
 
-fn is_overdue(draft: &Draft<'_>, step: &Step) -> bool {
-    tasks::linked(&draft.state, step).is_some_and(|task| tasks::is_overdue(task, &draft.context.now))
+/// Ends a task that took too long. The server asks for it itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewTask {
+    /// The task.
+    pub task_id: String,
+}
+
+impl ReviewTask {
+    /// The state must have the task and, if it does the work of a step, all steps.
+    ///
+    /// # Errors
+    /// No such task.
+    pub fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<()>, Rejection> {
+        let state = existing.into_job().map_err(|_| Rejection::TaskNotFound)?;
+        let mut draft = Draft::of(state, context);
+        tasks::end_overdue(&mut draft, &self.task_id);
+        Ok(draft.answer(|_| ()))
+    }
 }

@@ -81,22 +81,35 @@ pub(super) fn open(draft: &mut Draft<'_>, task: TaskStatus) {
 
 /// Ends the open task of a step, if it has one. The step is not told: that is the caller's.
 pub(super) fn end(draft: &mut Draft<'_>, step: &Step, outcome: CompletionStatus) {
-    let Some(task) = linked(&draft.state, step).filter(|task| task.is_open()) else { return };
-    let mut task = task.clone();
+    if let Some(task) = linked(&draft.state, step).filter(|task| task.is_open()).cloned() {
+        complete(draft, task, outcome);
+    }
+}
+
+/// Ends a task that had to have ended by now, if it has not. It may do the work of a step, and need not.
+pub(super) fn end_overdue(draft: &mut Draft<'_>, task_id: &str) {
+    let now = Some(&draft.context.now);
+    let is_overdue = |task: &&TaskStatus| {
+        let deadline = task.deadline.as_ref();
+        task.is_open() && deadline.is_some() && compare_times(deadline, now).is_le()
+    };
+    let Some(task) = draft.state.tasks.get(task_id).filter(is_overdue).cloned() else { return };
+    let step_id = task.step_id.clone();
+    complete(draft, task, CompletionStatus::TempError);
+    follow_if_linked(draft, &step_id, task_id);
+}
+
+fn complete(draft: &mut Draft<'_>, mut task: TaskStatus, outcome: CompletionStatus) {
     task.set_completion_status(outcome);
     task.completed = Some(draft.context.now);
     draft.record(JobEventType::TaskCompleted, |event| event.task = Some(task));
 }
 
-/// Whether a task had to have ended by now.
-pub(super) fn is_overdue(task: &TaskStatus, now: &Timestamp) -> bool {
-    let deadline = task.deadline.as_ref();
-    task.is_open() && deadline.is_some() && compare_times(deadline, Some(now)).is_le()
-}
-
 /// Has the step follow a task that has ended, if the task does its work now.
 pub(super) fn follow_if_linked(draft: &mut Draft<'_>, step_id: &str, task_id: &str) {
-    let does_its_work = draft.state.steps.get(step_id).is_some_and(|step| step.task_id == task_id);
+    let step = draft.state.steps.get(step_id);
+    let does_its_work =
+        step.is_some_and(|step| step.task_id == task_id && step.status() == StepStatus::Running);
     if does_its_work && !draft.state.job.closed {
         follow(draft, step_id);
     }

@@ -5,7 +5,8 @@ use prost::Message;
 use crate::{
     domain::{
         AbortJob, AssignStep, CloseJob, Context, CreateJob, CreateTask, Decision, DeleteJob, Dependency,
-        ExcludeJob, Existing, PerformJobAction, Rejection, ReopenJob, ReviewJob, Sync, UpdateJob, UpdateTask,
+        ExcludeJob, Existing, PerformJobAction, Rejection, ReopenJob, ReviewJob, ReviewTask, Sync, UpdateJob,
+        UpdateTask,
     },
     proto::v1::{
         AbortJobResponse, Actor, AssignStepResponse, BasicSyncResponse, CloseJobResponse, CreateJobResponse,
@@ -171,12 +172,13 @@ commands! {
     };
     ReopenJob, ReopenJobResponse, |_| Reads::REGISTERS, |command| Target::Job(&command.job_id);
     ReviewJob, (), |_| Reads::REVIEW, |command| Target::Job(&command.job_id);
+    // The steps come with a task that does the work of one; so they do for UpdateTask.
+    ReviewTask, (), |_| Reads::HEAD, |command| Target::Task(&command.task_id);
     Sync, BasicSyncResponse, |_| Reads::REPORTS, |command| Target::Client(command.client_job_id()),
     fn workflow(&self) -> Option<WorkflowWish<'_>> {
         let (workflow_id, version_id) = self.workflow();
         Some(WorkflowWish { workflow_id, version_id, or_newest: true })
     };
     UpdateJob, UpdateJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
-    // The steps come with a task that does the work of one.
     UpdateTask, UpdateTaskStatusResponse, |_| Reads::HEAD, |command| Target::Task(&command.task_id);
 }

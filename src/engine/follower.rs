@@ -28,7 +28,7 @@ struct Concerned {
     /// Everything that waits for these: a job, with all of its steps, or one step.
     ended: BTreeSet<(JobKey, Option<String>)>,
     /// Jobs that have begun to wait.
-    waiting: BTreeSet<JobKey>,
+    waiting: BTreeSet<reviews::Due>,
 }
 
 /// Works until the engine stops, from a place that was taken before anything was looked at.
@@ -112,7 +112,7 @@ impl Concerned {
                 self.ended.insert((entry.job.clone(), Some(step_id.to_owned())));
             }
             if event.hold.as_ref().is_some_and(waits) {
-                self.waiting.insert(entry.job.clone());
+                self.waiting.insert(reviews::Due::Job(entry.job.clone()));
             }
         }
         entry.sequence
@@ -143,7 +143,7 @@ fn waits(hold: &Hold) -> bool {
 
 /// Has everything reviewed that waits for what has ended, and what has begun to wait.
 async fn release(engine: &Engine, concerned: Concerned) -> Result<(), Error> {
-    let mut jobs = concerned.waiting;
+    let mut due = concerned.waiting;
     for (job, step_id) in concerned.ended {
         for partition in engine.partitions() {
             let records = engine.records(partition);
@@ -161,14 +161,15 @@ async fn release(engine: &Engine, concerned: Concerned) -> Result<(), Error> {
                 let is_last = found.len() < DEPENDENTS_PER_READ;
                 after = found.last().cloned();
                 let org = &job.org;
-                jobs.extend(found.into_iter().map(|found| JobKey { org: org.clone(), job_id: found.job_id }));
+                let of = |found: Dependent| JobKey { org: org.clone(), job_id: found.job_id };
+                due.extend(found.into_iter().map(of).map(reviews::Due::Job));
                 if is_last {
                     break;
                 }
             }
         }
     }
-    reviews::until_done(engine, jobs).await
+    reviews::until_done(engine, due).await
 }
 
 /// Has every job of a partition reviewed that waits for something that is not open.
@@ -180,7 +181,7 @@ async fn catch_up(engine: &Engine, partition: Partition) -> Result<(), Error> {
         let found = records.all_dependents(after.as_ref(), DEPENDENTS_PER_READ).await?;
         let is_last = found.len() < DEPENDENTS_PER_READ;
         after = found.last().cloned();
-        let mut jobs = BTreeSet::new();
+        let mut due = BTreeSet::new();
         for (org, dependent) in found {
             let state = match &known {
                 // They come in the order of what they wait for.
@@ -189,10 +190,10 @@ async fn catch_up(engine: &Engine, partition: Partition) -> Result<(), Error> {
             };
             known = Some((org.clone(), dependent.dependency, state));
             if state != DependencyState::Open {
-                jobs.insert(JobKey { org, job_id: dependent.job_id });
+                due.insert(reviews::Due::Job(JobKey { org, job_id: dependent.job_id }));
             }
         }
-        reviews::until_done(engine, jobs).await?;
+        reviews::until_done(engine, due).await?;
         if is_last {
             return Ok(());
         }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Engine, Error, reviews};
-use crate::store::{Due, JobKey, Partition};
+use crate::{
+    domain::TASK_ID_PREFIX,
+    store::{Due, JobKey, Partition},
+};
 
 /// How often it is looked whether something is due.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -72,7 +75,7 @@ impl Left {
     }
 }
 
-/// Has the jobs reviewed in which something is due.
+/// Has the jobs and tasks reviewed in which something is due.
 async fn sweep(engine: &Engine, partition: Partition, left: &mut Left) -> Result<(), Error> {
     let now = engine.now();
     let records = engine.records(partition);
@@ -82,8 +85,16 @@ async fn sweep(engine: &Engine, partition: Partition, left: &mut Left) -> Result
         let is_last = found.len() < DUE_PER_READ;
         after = found.last().cloned();
         let due = found.into_iter().filter(|due| left.is_to_be_tried(due));
-        let jobs: BTreeSet<JobKey> = due.map(|due| due.job).collect();
-        reviews::until_done(engine, jobs).await?;
+        let due: BTreeSet<reviews::Due> = due
+            .map(|Due { job, id, .. }| {
+                if id.starts_with(TASK_ID_PREFIX) {
+                    reviews::Due::Task(job, id)
+                } else {
+                    reviews::Due::Job(job)
+                }
+            })
+            .collect();
+        reviews::until_done(engine, due).await?;
         if is_last {
             left.forget_done();
             return Ok(());

@@ -48,10 +48,15 @@ pub fn invalid(violations: Vec<FieldViolation>, more: usize) -> Status {
     bad_request("invalid request", ErrorReason::FieldInvalid, violations, more)
 }
 
-/// INVALID_ARGUMENT: an update mask or a patch is about what cannot be changed. As many are named as fit.
+/// INVALID_ARGUMENT: the request would change what cannot be changed. As much of it is named as fits.
 #[must_use]
 pub fn immutable_fields(violations: Vec<FieldViolation>, more: usize) -> Status {
-    bad_request("the request is about what cannot be changed", ErrorReason::ImmutableField, violations, more)
+    bad_request(
+        "the request would change what cannot be changed",
+        ErrorReason::ImmutableField,
+        violations,
+        more,
+    )
 }
 
 fn bad_request(what: &str, reason: ErrorReason, violations: Vec<FieldViolation>, more: usize) -> Status {

@@ -86,7 +86,7 @@ pub struct Due {
     pub time: Timestamp,
     /// Where.
     pub job: JobKey,
-    /// The hold or the task.
+    /// The hold that goes, or the task that must have ended.
     pub id: String,
 }
 

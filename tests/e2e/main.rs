@@ -19,4 +19,5 @@ mod races;
 mod requests;
 mod stream_sync;
 mod sync;
+mod tasks;
 mod workflows;

@@ -100,5 +100,6 @@ async fn every_call_takes_its_privilege_and_no_other() {
         PublishWorkflow workflowManage
         GetWorkflow     jobRead
         ListWorkflows   jobRead
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }

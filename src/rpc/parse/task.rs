@@ -1,5 +1,8 @@
 //! The requests about single tasks.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use json_patch::{
@@ -150,8 +153,10 @@ fn operation(
     if needs_value && sent.value.is_none() {
         violations.add(format!("{field}.value"), "is required");
     }
-    violations.value(&format!("{field}.value"), sent.value.as_ref());
-    let value = form::of_value(&sent.value.unwrap_or_default());
+    // Members that an operation does not have are ignored.
+    let value = sent.value.filter(|_| needs_value);
+    violations.value(&format!("{field}.value"), value.as_ref());
+    let value = form::of_value(&value.unwrap_or_default());
     let path = path?;
     Some(match op {
         PatchOp::Unspecified => return None,

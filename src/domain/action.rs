@@ -19,6 +19,7 @@ use crate::proto::v1::{
 
 /// Acts on steps of a job.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "two are asked for, two are the asker's, each by itself")]
 pub struct PerformJobAction {
     /// The job.
     pub job_id: String,

@@ -128,9 +128,6 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
     let context = draft.context;
     let Some(definition) = context.workflow.as_deref() else { return };
     let state = &draft.state;
-    if state.job.closed || state.job.status() == JobStatus::Completed {
-        return;
-    }
     let waiting = state.steps.values().filter(|step| step.awaits_join).map(|step| step.step_id.as_str());
     let waiting: Vec<&str> = waiting.collect();
     let current = &state.job.current_step_ids;

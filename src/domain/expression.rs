@@ -42,7 +42,7 @@ const DATA_BYTES_MAX: usize = 16 << 10;
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Expression {
-    expression: IdedExpr,
+    parsed: IdedExpr,
     has_macro: bool,
     reads_metadata: bool,
 }
@@ -103,7 +103,7 @@ impl Expression {
             return Err(ExpressionError::UnknownVariable(unknown.to_owned(), variables.join(", ")));
         }
         compare_by_value(&mut expression);
-        Ok(Self { expression, has_macro: macros > 0, reads_metadata: source.contains("metadata") })
+        Ok(Self { parsed: expression, has_macro: macros > 0, reads_metadata: source.contains("metadata") })
     }
 
     /// Whether free properties must be among the variables: they are costly to bring over.
@@ -131,7 +131,7 @@ impl Expression {
                 context.add_variable_from_value(name, value);
             }
             // The interpreter has corners that panic; an expression is no reason to.
-            match catch_unwind(AssertUnwindSafe(|| Value::resolve(&self.expression, &context))) {
+            match catch_unwind(AssertUnwindSafe(|| Value::resolve(&self.parsed, &context))) {
                 Ok(Ok(Value::Bool(outcome))) => Ok(outcome),
                 Ok(Ok(_)) => Err("it gives neither true nor false".to_owned()),
                 Ok(Err(error)) => Err(error.to_string()),

@@ -385,7 +385,7 @@ impl Merge<'_> {
             let is_here = is_given || current_step(self.header()) == Some(step.step_id.as_str());
             match (self.is_placed(&step.step_id), step.status()) {
                 (true, StepStatus::Pending) if is_here => {
-                    placed.activated.push(self.stamped(advance::visited(step)))
+                    placed.activated.push(self.stamped(advance::visited(step)));
                 }
                 (false, StepStatus::Ready) => placed.set_aside.push(self.stamped(advance::set_aside(step))),
                 _ => {}

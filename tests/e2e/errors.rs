@@ -32,8 +32,16 @@ use super::harness::{
     reopen, step, titled, update, within, words, workflow,
 };
 
-/// Reasons that no test here can bring about, and where they are tested: `src/rpc/status.rs`.
-const TESTED_ELSEWHERE: [&str; 3] = ["INTERNAL", "OVERLOADED", "STORE_FAILED"];
+/// Reasons that no test here can bring about, which are tested in `src/rpc/status.rs`; and those of tasks, in `tasks.rs`.
+const TESTED_ELSEWHERE: [&str; 7] = [
+    "INTERNAL",
+    "OVERLOADED",
+    "STORE_FAILED",
+    "PATCH_TARGET_MISSING",
+    "TASK_ALREADY_CLOSED",
+    "TASK_NOT_FOUND",
+    "TEST_FAILED",
+];
 
 /// Jobs to refuse changes of. Of `working` a step runs, and `held` has as many holds as can be.
 async fn with_jobs(client: &Client) {

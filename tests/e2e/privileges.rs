@@ -3,7 +3,7 @@
 
 use expect_test::expect;
 use holdpoint::proto::v1::{
-    AssignStepRequest, CountJobsRequest, ExcludeJobRequest, GetWorkflowRequest, JobActionType,
+    AssignStepRequest, CountJobsRequest, ExcludeJobRequest, GetWorkflowRequest, Job, JobActionType,
     ListHoldsRequest, ListJobEventsRequest, ListJobsRequest, ListWorkflowsRequest, PerformJobActionRequest,
     PublishWorkflowRequest, ReopenJobRequest, WatchJobRequest, WatchJobsRequest,
 };
@@ -23,11 +23,11 @@ fn calls() -> Vec<(&'static str, Call)> {
     };
     vec![
         ("BasicSync", device_body().into()),
-        ("CreateJob", create("a", Default::default()).into()),
+        ("CreateJob", create("a", Job::default()).into()),
         ("GetJob", get("none").into()),
         ("ListJobs", ListJobsRequest::default().into()),
         ("CountJobs", CountJobsRequest::default().into()),
-        ("UpdateJob", update("none", Default::default()).into()),
+        ("UpdateJob", update("none", Job::default()).into()),
         ("AssignStep", AssignStepRequest::default().into()),
         ("AbortJob", abort("none").into()),
         ("CloseJob", close("none").into()),
@@ -67,7 +67,7 @@ async fn every_call_takes_its_privilege_and_no_other() {
         let mut has = Vec::new();
         loop {
             let client = server.client_as(Caller::default().who_may(&has.join(","))).await;
-            match missing(within(client.call(call.clone())).await) {
+            match missing(within(Box::pin(client.call(call.clone()))).await) {
                 Some(privilege) => has.push(privilege),
                 None => break,
             }

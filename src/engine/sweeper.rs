@@ -101,3 +101,28 @@ async fn sweep(engine: &Engine, partition: Partition, left: &mut Left) -> Result
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_due_is_tried_ever_less_often() {
+        let job = JobKey { org: "acme".to_owned(), job_id: "job".to_owned() };
+        let due =
+            |id: &str| Due { time: prost_types::Timestamp::default(), job: job.clone(), id: id.to_owned() };
+        let mut left = Left::default();
+        let mut tried = Vec::new();
+        for look in 0..800 {
+            if left.is_to_be_tried(&due("stuck")) {
+                tried.push(look);
+            }
+            left.forget_done();
+        }
+        assert_eq!(tried, [0, 3, 8, 17, 34, 67, 132, 261, 502, 743]);
+        // What falls due beside it is tried at once, and so is what is due anew.
+        assert!(left.is_to_be_tried(&due("other")));
+        left.forget_done();
+        assert!(left.is_to_be_tried(&due("stuck")), "it was not due at the last look");
+    }
+}

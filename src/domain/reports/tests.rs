@@ -9,7 +9,7 @@ use super::{Sync, Told, canonical};
 use crate::{
     domain::{
         AbortJob, CloseJob, Context, CreateJob, Decision, Definition, DeleteJob, Existing, JobField,
-        JobState, Limits, PerformJobAction, Rejection, UpdateJob,
+        JobState, Limits, PerformJobAction, Rejection, ReopenJob, UpdateJob,
         fixtures::{JOB_1, STATUSES, at, check_events, context, event_words, status_word},
     },
     proto::{
@@ -107,6 +107,7 @@ enum Happens {
     Update(JobField, Job),
     Abort,
     Close,
+    Reopen,
     Delete,
     /// An action on the current steps, or on one.
     Act(JobActionType, Option<&'static str>),
@@ -114,7 +115,7 @@ enum Happens {
     Meanwhile(fn(&mut JobState)),
 }
 
-use Happens::{Abort, Act, Close, Create, Delete, Meanwhile, Update};
+use Happens::{Abort, Act, Close, Create, Delete, Meanwhile, Reopen, Update};
 
 fn told(device: Device) -> Happens {
     Happens::Told(device)
@@ -180,6 +181,10 @@ impl Story {
                 self.follow(&context, AbortJob { job_id, reason, etag }.decide(existing, &context))
             }
             Close => self.follow(&context, CloseJob { job_id, etag }.decide(existing, &context)),
+            Reopen => {
+                let step_ids = Vec::new();
+                self.follow(&context, ReopenJob { job_id, step_ids, etag }.decide(existing, &context))
+            }
             Delete => {
                 let line = self.follow(&context, DeleteJob { job_id, etag }.decide(existing, &context));
                 self.existing = Existing::Deleted { job_id: JOB_1.to_owned() };
@@ -1328,6 +1333,33 @@ fn actions_and_syncs_take_turns() {
             finished: none is left: COMPLETED     STEP_FINISHED JOB_COMPLETED
                 title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:READY*0 s3:PENDING*0 s4:FINISHED*1] reports=[u1@s1 u2@s2+undone]
             the same: UNCHANGED     COMPLETED     -; lost metadata.status<COMPLETED
+        "#]],
+    );
+}
+
+/// `RECORDED_LATE, late; status and steps stay`; and what was recorded so is not lost on a job that is taken up again.
+#[test]
+fn reports_that_came_late_count_once_the_job_is_taken_up_again() {
+    let device = || Device::says(Active, 10).done("u1", "s1", 10);
+    check_published(
+        [
+            ("created", Create(guided())),
+            ("closed", Close),
+            ("late", told(device())),
+            ("taken up", Reopen),
+            ("the same", told(device())),
+            ("and again", told(device())),
+        ],
+        expect![[r#"
+            created: NOT_STARTED   JOB_CREATED STEP_ACTIVATED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+            closed: ABORTED!      JOB_ABORTED JOB_CLOSED
+            late: RECORDED_LATE ABORTED!      REPORT_RECORDED; lost metadata.status<ABORTED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1+late]
+            taken up: ACTIVE        JOB_REOPENED
+            the same: UPDATED       ACTIVE        JOB_UPDATED REPORT_RECORDED
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1+late]
+            and again: UNCHANGED     ACTIVE        -
         "#]],
     );
 }

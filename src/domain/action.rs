@@ -9,8 +9,8 @@ use prost_types::{Timestamp, Value};
 
 use self::table::{Break, Rule, Start};
 use super::{
-    Context, Decision, Existing, HoldTerms, JobState, Rejection, advance, decision::Draft, holds, job, steps,
-    tasks,
+    Circle, Context, Decision, Existing, HoldTerms, JobState, Rejection, advance, decision::Draft, holds,
+    job, steps, tasks,
 };
 use crate::proto::v1::{
     Assignee, CompletionStatus, Job, JobActionType, JobEventType, PerformJobActionResponse, Step,
@@ -31,8 +31,8 @@ pub struct PerformJobAction {
     pub is_chosen: bool,
     /// What lifts the hold that is placed; of ReleaseHold, which holds are meant.
     pub terms: HoldTerms,
-    /// The way around by which what the hold would wait for waits for the step; `None`: there is none.
-    pub circle: Option<Vec<String>>,
+    /// Whether what the hold would wait for waits for the step.
+    pub circle: Circle,
     /// The answer, for the only step.
     pub answer: Option<Value>,
     /// When the task of an AUTOMATIC step must have ended.
@@ -169,7 +169,7 @@ impl PerformJobAction {
             Rule::Break => break_off(draft, step),
             Rule::SetCurrent => set_current(draft, &step),
             Rule::PlaceHold => {
-                holds::place(draft, step_id, &self.terms, self.circle.as_deref())?;
+                holds::place(draft, step_id, &self.terms, &self.circle)?;
                 StepActionStatus::Success.into()
             }
             Rule::ReleaseHolds => {
@@ -228,8 +228,12 @@ impl PerformJobAction {
 
     fn start(&self, draft: &mut Draft<'_>, step: Step) -> Outcome {
         let start_time = step.start_time.or(Some(draft.context.now));
-        let mut step = Step { start_time, answer: self.answer.clone(), task_id: String::new(), ..step };
-        match table::start(step.kind()) {
+        let kind = table::start(step.kind());
+        // A question is asked anew; of other steps an answer stands for the visit.
+        let kept = step.answer.clone().filter(|_| kind != Start::Ask);
+        let answer = self.answer.clone().or(kept);
+        let mut step = Step { start_time, answer, task_id: String::new(), ..step };
+        match kind {
             Start::Work => {
                 advance::set_status(draft, step.clone(), StepStatus::Running, JobEventType::StepStarted);
                 step.set_status(StepStatus::Running);

@@ -8,7 +8,10 @@
 //! * From another step that is current, every way counts.
 //! * A step that only one step leads to has nothing to wait for.
 
-use std::collections::BTreeSet;
+use std::{
+    cell::OnceCell,
+    collections::{BTreeSet, HashMap},
+};
 
 use super::{decision::Draft, steps, tasks, workflow::Definition};
 use crate::proto::v1::{CompletionStatus, JobEventType, JobStatus, Step, StepStatus, TaskStatus};
@@ -138,7 +141,8 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
     }
 }
 
-/// Those of some steps that have nothing to wait for: neither a current step, nor another one that waits or is reached.
+/// Those of some steps that have nothing to wait for: neither a current step, nor another one that waits or is reached,
+/// themselves among those.
 fn ready(
     definition: &Definition,
     steps: &[&str],
@@ -146,13 +150,15 @@ fn ready(
     current: &[String],
     left: Option<&str>,
 ) -> BTreeSet<String> {
+    let known: HashMap<&str, OnceCell<_>> =
+        others.iter().map(|step_id| (*step_id, OnceCell::new())).collect();
+    let before = |step_id: &str| known[step_id].get_or_init(|| definition.before(step_id, left));
     let is_ready = |step_id: &&&str| {
         let step_id = **step_id;
         let waits_for_current = || current.iter().any(|current| definition.leads_to(current, step_id));
         let waits_for_other = || {
-            let before = definition.before(step_id, left);
-            let mut others = others.iter().filter(|other| before.contains(*other));
-            others.any(|other| !definition.before(other, left).contains(step_id))
+            let mut others = others.iter().filter(|other| before(step_id).contains(*other));
+            others.any(|other| !before(other).contains(step_id))
         };
         !definition.joins(step_id) || !waits_for_current() && !waits_for_other()
     };

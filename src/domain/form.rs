@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use prost::Message;
 use prost_types::{ListValue, Struct, Timestamp, Value, value::Kind};
 use serde_json::{Map, Number, Value as Json};
 
@@ -91,6 +92,18 @@ pub(super) fn into_task(form: &Json, task: &mut TaskStatus) -> Result<(), Faults
         }
     }
     if reader.faults.is_empty() { Ok(()) } else { Err(reader.faults) }
+}
+
+/// How large what a member has become would be in a task, encoded; `None` where it is not what a task has there.
+pub(super) fn encoded_len(member: &str, value: &Json) -> Option<usize> {
+    let mut reader = Reader::default();
+    let bytes = match member {
+        "messages" => reader.list(member, value, Reader::message).iter().map(Message::encoded_len).sum(),
+        "returns" => reader.list(member, value, Reader::returned).iter().map(Message::encoded_len).sum(),
+        "attributes" => reader.object(member, value).encoded_len(),
+        _ => return None,
+    };
+    reader.faults.is_empty().then_some(bytes)
 }
 
 const MEMBERS: [&str; 16] = [

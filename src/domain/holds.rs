@@ -49,6 +49,21 @@ pub struct HoldTerms {
     pub dependency: Option<Dependency>,
 }
 
+/// Whether what a hold is to wait for waits, in turn, for the step to be held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Circle {
+    /// It does not.
+    #[default]
+    None,
+    /// It does, by this way: from the step to be held and back to it.
+    Way(Vec<String>),
+    /// More steps wait for one another than are looked at.
+    Unknown {
+        /// How many are.
+        looked_at_max: u64,
+    },
+}
+
 impl Dependency {
     /// What a hold waits for, if it waits for anything but time and people.
     #[must_use]
@@ -116,7 +131,7 @@ fn dependency_state(draft: &Draft<'_>, dependency: Option<&Dependency>) -> Optio
 }
 
 /// Places one more hold on a step. One whose time has come already, or whose dependency is met, is released at once.
-/// `circle` is the way by which what it would wait for waits for the step.
+/// `circle` tells whether what it would wait for waits for the step.
 ///
 /// # Errors
 /// What it should wait for is not there, or waits for the step; too many stand on the step, or in the job.
@@ -124,7 +139,7 @@ pub(super) fn place(
     draft: &mut Draft<'_>,
     step_id: &str,
     terms: &HoldTerms,
-    circle: Option<&[String]>,
+    circle: &Circle,
 ) -> Result<(), Rejection> {
     let context = draft.context;
     let dependency = match (&terms.dependency, dependency_state(draft, terms.dependency.as_ref())) {
@@ -134,15 +149,23 @@ pub(super) fn place(
         }
         (Some(_), Some(state)) => state,
     };
-    if let Some(circle) = circle.filter(|_| dependency != DependencyState::Met) {
-        return Err(Rejection::DependencyCircle { circle: circle.to_vec() });
+    let time = terms.scheduled_release.as_ref();
+    let goes_at_once = dependency == DependencyState::Met || is_past(time, context);
+    match circle {
+        Circle::Way(circle) if !goes_at_once => {
+            return Err(Rejection::DependencyCircle { circle: circle.clone() });
+        }
+        Circle::Unknown { looked_at_max } if !goes_at_once => {
+            return Err(Rejection::LimitExceeded { limit: "dependencies", maximum: *looked_at_max });
+        }
+        Circle::None | Circle::Way(_) | Circle::Unknown { .. } => {}
     }
     let of_job: usize = draft.state.steps.values().map(|step| step.hold_ids.len()).sum();
-    if of_job >= HOLDS_PER_JOB_MAX {
+    if of_job >= HOLDS_PER_JOB_MAX && !goes_at_once {
         return Err(Rejection::LimitExceeded { limit: "holds_per_job", maximum: HOLDS_PER_JOB_MAX as u64 });
     }
     let mut step = draft.state.steps.get(step_id).cloned().unwrap_or_default();
-    if step.hold_ids.len() >= HOLDS_PER_STEP_MAX {
+    if step.hold_ids.len() >= HOLDS_PER_STEP_MAX && !goes_at_once {
         return Err(Rejection::LimitExceeded { limit: "holds_per_step", maximum: HOLDS_PER_STEP_MAX as u64 });
     }
     let hold = Hold {
@@ -203,7 +226,21 @@ pub(super) fn review(draft: &mut Draft<'_>, step_id: &str) {
 
 /// Its time has come.
 pub(super) fn is_due(hold: &Hold, context: &Context) -> bool {
-    let time = hold.scheduled_release_time.as_ref();
+    is_past(hold.scheduled_release_time.as_ref(), context)
+}
+
+/// Its time has come, or what it waits for is done: it is gone, whether or not that is told already.
+pub(super) fn is_over(hold: &Hold, state: &JobState, context: &Context) -> bool {
+    let is_met = |dependency: Dependency| {
+        if dependency.job_id == state.job.job_id {
+            return dependency.state_in(state) == DependencyState::Met;
+        }
+        context.dependencies.get(&dependency) == Some(&DependencyState::Met)
+    };
+    is_due(hold, context) || Dependency::of(hold).is_some_and(is_met)
+}
+
+fn is_past(time: Option<&Timestamp>, context: &Context) -> bool {
     time.is_some() && compare_times(time, Some(&context.now)).is_le()
 }
 

@@ -51,7 +51,7 @@ pub use self::{
     event::{evolve, summary},
     expression::{EXPRESSION_BYTES_MAX, Expression, ExpressionError},
     filter::{Filter, Subject},
-    holds::{Dependencies, Dependency, DependencyState, HoldTerms},
+    holds::{Circle, Dependencies, Dependency, DependencyState, HoldTerms},
     job::{AbortJob, CloseJob, CreateJob, DeleteJob, ExcludeJob, JOB_ID_PREFIX, JobField, UpdateJob, etag},
     patch::UpdateTask,
     rejection::Rejection,

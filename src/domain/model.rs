@@ -20,6 +20,7 @@ use super::{
     ExcludeJob, Existing, HoldTerms, JobField, JobState, NewIds, PerformJobAction, Rejection, ReopenJob,
     ReviewJob, ReviewTask, Sync, UpdateJob, compare_times, evolve,
     fixtures::{JOB_1, at, check_events, context},
+    holds::Circle,
     steps,
 };
 use crate::proto::v1::{
@@ -252,7 +253,7 @@ impl Life {
             is_chosen: false,
             step_ids,
             terms,
-            circle: None,
+            circle: Circle::None,
             answer,
             task_deadline: task_deadline.map(at),
             all_or_nothing,

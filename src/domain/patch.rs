@@ -9,6 +9,9 @@ use serde_json::Value as Json;
 use super::{Context, Decision, Existing, Rejection, decision::Draft, form, tasks, time::compare_times};
 use crate::proto::v1::{JobEventType, TaskStatus, UpdateTaskStatusResponse};
 
+/// How many times larger a member of a task can be as JSON.
+const JSON_TIMES_LARGER_MAX: usize = 16;
+
 /// Changes a task by a patch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateTask {
@@ -116,7 +119,7 @@ fn check_size(
     let above = if member.decoded() == "messages" { 2 } else { 0 };
     let fault = match size(value, limits.document_levels + above) {
         None => format!("is more than {} levels deep", limits.document_levels),
-        Some(bytes) if bytes > limits.document_bytes => {
+        Some(bytes) if is_too_large(&member.decoded(), value, bytes, limits.document_bytes) => {
             format!("is larger than {} bytes", limits.document_bytes)
         }
         Some(_) => return Ok(()),
@@ -125,7 +128,14 @@ fn check_size(
     Err(Rejection::TaskInvalid(vec![(field, format!("makes {}, which {fault}", member.decoded()))]))
 }
 
-/// About how large a value is, encoded; `None` where it is too deep.
+/// Whether a member has become too large. As JSON it takes more than in a task, for names and null members count.
+fn is_too_large(member: &str, value: &Json, json_bytes: usize, bytes_max: usize) -> bool {
+    json_bytes > bytes_max
+        && (json_bytes > JSON_TIMES_LARGER_MAX * bytes_max
+            || form::encoded_len(member, value).unwrap_or(json_bytes) > bytes_max)
+}
+
+/// About how large a value is as JSON; `None` where it is too deep.
 fn size(value: &Json, levels: usize) -> Option<usize> {
     let deeper = || levels.checked_sub(1);
     match value {

@@ -237,7 +237,8 @@ impl Sync {
             None => !before.job.closed,
         };
         // A hold that was due is gone, whether or not that is told already.
-        let stands = |id: &String| before.holds.get(id).is_none_or(|hold| !holds::is_due(hold, context));
+        let stands =
+            |id: &String| before.holds.get(id).is_none_or(|hold| !holds::is_over(hold, before, context));
         let held = told.entry.step().and_then(|step| before.steps.get(step.step_id()));
         StepReport {
             job_id: before.job.job_id.clone(),
@@ -446,7 +447,12 @@ impl Merge<'_> {
         let is_known = |id: &&str| self.definition.is_none_or(|definition| definition.has_step(id));
         // What came while the job was closed by a command counts once the job was taken up again.
         let is_taken_up = self.registers.header.is_none();
-        let late = before.reports.values().filter(|report| is_taken_up && report.late);
+        let is_untouched_since = |report: &&StepReport| {
+            let step = before.steps.get(step_id(report)).map(|step| step.update_time.as_ref());
+            step.is_none_or(|updated| compare_times(updated, report.record_time.as_ref()).is_le())
+        };
+        let late =
+            before.reports.values().filter(|report| is_taken_up && report.late).filter(is_untouched_since);
         let step_ids: BTreeSet<&str> =
             replaced.chain(news).chain(late).map(step_id).filter(is_known).collect();
         let newest: BTreeMap<&str, &StepReport> =

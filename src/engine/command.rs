@@ -20,6 +20,9 @@ pub trait Command: Send + 'static {
     /// What is answered. It is stored beside the request's id, so it is a message.
     type Reply: Message + Default + 'static;
 
+    /// The request itself bounds what it makes.
+    const IS_BOUNDED: bool = false;
+
     /// The job it is about.
     fn target(&self) -> Target<'_>;
 
@@ -96,7 +99,7 @@ impl Reads {
     pub(super) const LIVE: Self = Self { live: true, ..Self::STEPS };
     const REVIEW: Self = Self { dependencies: true, ..Self::LIVE };
     const REGISTERS: Self = Self { sync: true, ..Self::LIVE };
-    const REPORTS: Self = Self { sync: true, reports: true, ..Self::LIVE };
+    const REPORTS: Self = Self { sync: true, reports: true, ..Self::REVIEW };
     const ALL: Self = Self { past: true, ..Self::REPORTS };
 }
 
@@ -178,7 +181,7 @@ commands! {
     fn workflow(&self) -> Option<WorkflowWish<'_>> {
         let (workflow_id, version_id) = self.workflow();
         Some(WorkflowWish { workflow_id, version_id, or_newest: true })
-    };
+    }, const IS_BOUNDED: bool = true;;
     UpdateJob, UpdateJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
     UpdateTask, UpdateTaskStatusResponse, |_| Reads::HEAD, |command| Target::Task(&command.task_id);
 }

@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::{Engine, Error, logged::Logged, reviews, round::load_dependency, tail::TailRead};
 use crate::{
     domain::{Dependency, DependencyState},
-    proto::v1::{Hold, HoldKind, JobEvent, JobEventType, StepStatus},
-    store::{self, Dependent, JobKey, Partition, Sequence},
+    proto::v1::{Hold, HoldKind, JobEvent, JobEventType, Step, StepStatus},
+    store::{self, Dependent, JobKey, Partition, Records, Sequence},
 };
 
 /// How long to wait after what could not be done.
@@ -130,10 +130,11 @@ fn is_end(kind: JobEventType) -> bool {
     )
 }
 
-/// The steps that are done after an event, and those that went.
+/// The steps that are done after an event, those that went, and those that are there anew.
 fn steps_done(event: &JobEvent) -> impl Iterator<Item = &str> {
     let done = |status| matches!(status, StepStatus::Finished | StepStatus::Skipped);
-    let steps = event.step.iter().chain(&event.further_steps).filter(move |step| done(step.status()));
+    let concerns = move |step: &&Step| done(step.status()) || step.create_time == event.time;
+    let steps = event.step.iter().chain(&event.further_steps).filter(concerns);
     steps.map(|step| step.step_id.as_str()).chain(event.removed_step_ids.iter().map(String::as_str))
 }
 
@@ -188,8 +189,8 @@ async fn catch_up(engine: &Engine, partition: Partition) -> Result<(), Error> {
                 Some((of, on, state)) if *of == org && *on == dependent.dependency => *state,
                 _ => engine.dependency_state(&org, &dependent.dependency).await?,
             };
-            known = Some((org.clone(), dependent.dependency, state));
-            if state != DependencyState::Open {
+            known = Some((org.clone(), dependent.dependency.clone(), state));
+            if state != DependencyState::Open || is_orphaned(&records, &org, &dependent).await? {
                 due.insert(reviews::Due::Job(JobKey { org, job_id: dependent.job_id }));
             }
         }
@@ -198,6 +199,12 @@ async fn catch_up(engine: &Engine, partition: Partition) -> Result<(), Error> {
             return Ok(());
         }
     }
+}
+
+/// Whether a hold is still said to wait for what is gone.
+async fn is_orphaned(records: &Records, org: &str, dependent: &Dependent) -> Result<bool, Error> {
+    let job = JobKey { org: org.to_owned(), job_id: dependent.job_id.clone() };
+    Ok(records.hold(&job, &dependent.hold_id).await?.is_some_and(|hold| hold.orphaned))
 }
 
 impl Engine {

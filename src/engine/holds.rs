@@ -7,7 +7,7 @@ use std::{
 
 use super::{Engine, Error, Origin, Target, Views, ids::digest};
 use crate::{
-    domain::{Dependency, PerformJobAction, Rejection},
+    domain::{Circle, Dependency, PerformJobAction},
     proto::v1::{Hold, HoldKind, HoldState, JobActionType, PerformJobActionResponse},
     store::{Dependent, JobKey, Records},
 };
@@ -109,7 +109,7 @@ impl Engine {
         job_id: &str,
         step_ids: &[String],
         dependency: &Dependency,
-    ) -> Result<Option<Vec<String>>, Error> {
+    ) -> Result<Circle, Error> {
         let is_target = |(node_job_id, node_step_id): &Node| {
             dependency.job_id == *node_job_id
                 && (dependency.step_id.is_none() || dependency.step_id == *node_step_id)
@@ -118,7 +118,7 @@ impl Engine {
         if let Some(node) = held.iter().find(|node| is_target(node)) {
             let mut way = vec![words(node), words(&of(dependency))];
             way.extend(dependency.step_id.is_none().then(|| words(node)));
-            return Ok(Some(way));
+            return Ok(Circle::Way(way));
         }
         // From the steps that are to be held to those that wait for them, and so on.
         let mut waits_for: HashMap<Node, Node> = HashMap::new();
@@ -128,8 +128,7 @@ impl Engine {
             let waiting = self.waiting_for(org, &on_job, on_step.as_deref()).await?;
             looked_at += waiting.len();
             if looked_at > WAITING_MAX {
-                let (limit, maximum) = ("dependencies", WAITING_MAX as u64);
-                return Err(Error::Rejected(Rejection::LimitExceeded { limit, maximum }));
+                return Ok(Circle::Unknown { looked_at_max: WAITING_MAX as u64 });
             }
             for dependent in waiting {
                 let node = (dependent.job_id, Some(dependent.step_id));
@@ -142,12 +141,12 @@ impl Engine {
                 }
                 waits_for.insert(node.clone(), on);
                 if is_target(&node) {
-                    return Ok(Some(way(&held, dependency, node, &waits_for)));
+                    return Ok(Circle::Way(way(&held, dependency, node, &waits_for)));
                 }
                 open.push_back(node);
             }
         }
-        Ok(None)
+        Ok(Circle::None)
     }
 
     /// All that waits for a step, or for the whole of its job.

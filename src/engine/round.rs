@@ -100,7 +100,7 @@ impl<'w> Round<'w> {
             return Ok(decision.reply);
         }
         let bytes: usize = decision.events.iter().map(Message::encoded_len).sum();
-        if bytes > COMMAND_BYTES_MAX && origin.actor.kind() != actor::Kind::Server {
+        if bytes > COMMAND_BYTES_MAX && !C::IS_BOUNDED && origin.actor.kind() != actor::Kind::Server {
             let (limit, maximum) = ("command_bytes", COMMAND_BYTES_MAX as u64);
             return Err(Error::Rejected(Rejection::LimitExceeded { limit, maximum }));
         }

@@ -3,11 +3,11 @@
 use prost::Message as _;
 use prost_types::Timestamp;
 
-use super::{Engine, Error, ListOrder, Target, ids};
+use super::{Engine, Error, ListOrder, Target};
 use crate::{
     domain::compare_times,
     proto::v1::{CompletionStatus, TaskFilter, TaskStatus},
-    store::{IndexPage, IndexPlace, JobKey},
+    store::{IndexPage, IndexPlace, JobKey, TaskRun},
 };
 
 /// How many tasks one page looks at before it ends short.
@@ -57,10 +57,10 @@ impl Engine {
         let mut page = TaskPage::default();
         let (mut looked_at, mut bytes) = (0, 0);
         loop {
-            let found = self.next_tasks(org, filter, order, after.clone()).await?;
-            let is_last = found.len() < PLACES_PER_READ;
-            for (place, task) in found {
-                let matching = task.filter(|task| matches(filter, task));
+            let places = self.task_places(org, filter, order, after.clone(), PLACES_PER_READ).await?;
+            let is_last = places.len() < PLACES_PER_READ;
+            for (place, job) in places {
+                let matching = self.task_at(&place, &job).await?.filter(|task| matches(filter, task));
                 let size = matching.as_ref().map_or(0, TaskStatus::encoded_len);
                 let is_full =
                     page.tasks.len() == limit || !page.tasks.is_empty() && bytes + size > PAGE_BYTES_MAX;
@@ -89,12 +89,14 @@ impl Engine {
     pub async fn count_tasks(&self, org: &str, filter: &TaskFilter) -> Result<u64, Error> {
         let (mut count, mut after) = (0, None);
         loop {
-            let found = self.next_tasks(org, filter, ListOrder::OldestFirst, after).await?;
-            let is_last = found.len() < PLACES_PER_READ;
-            after = found.last().map(|(place, _)| place.clone());
-            let matching =
-                found.iter().filter(|(_, task)| task.as_ref().is_some_and(|task| matches(filter, task)));
-            count += matching.count() as u64;
+            let places =
+                self.task_places(org, filter, ListOrder::OldestFirst, after, PLACES_PER_READ).await?;
+            let is_last = places.len() < PLACES_PER_READ;
+            after = places.last().map(|(place, _)| place.clone());
+            for (place, job) in places {
+                let task = self.task_at(&place, &job).await?;
+                count += u64::from(task.is_some_and(|task| matches(filter, &task)));
+            }
             if is_last {
                 self.settle().await?;
                 return Ok(count);
@@ -103,66 +105,45 @@ impl Engine {
         }
     }
 
-    /// The next places where tasks can match, in order, each with its task: fewer than [`PLACES_PER_READ`] only where there
-    /// are no more.
-    async fn next_tasks(
+    /// The next places where tasks can match, in order, each with its job: fewer than `limit` only where there are no more.
+    async fn task_places(
         &self,
         org: &str,
         filter: &TaskFilter,
         order: ListOrder,
         after: Option<IndexPlace>,
-    ) -> Result<Vec<(IndexPlace, Option<TaskStatus>)>, Error> {
+        limit: usize,
+    ) -> Result<Vec<(IndexPlace, JobKey)>, Error> {
         let page = IndexPage {
             after,
             reverse: order == ListOrder::NewestFirst,
             from: filter.create_time_from,
             before: filter.create_time_before,
-            limit: PLACES_PER_READ,
+            limit,
         };
-        let mut found = if filter.job_id.is_empty() {
-            self.indexed_tasks(org, filter, &page).await?
-        } else {
-            self.tasks_of_job(org, &filter.job_id, &page).await?
+        let run = match (filter.job_id.as_str(), filter.completed) {
+            ("", Some(false)) => TaskRun::Open,
+            ("", _) => TaskRun::All,
+            (job_id, _) => TaskRun::Job(job_id),
         };
-        found.sort_by(|(left, _), (right, _)| if page.reverse { right.cmp(left) } else { left.cmp(right) });
-        found.truncate(PLACES_PER_READ);
-        Ok(found)
-    }
-
-    async fn indexed_tasks(
-        &self,
-        org: &str,
-        filter: &TaskFilter,
-        page: &IndexPage,
-    ) -> Result<Vec<(IndexPlace, Option<TaskStatus>)>, Error> {
+        let partitions: Vec<_> = match run {
+            TaskRun::Job(job_id) => vec![self.partition_of(org, Target::Job(job_id))],
+            TaskRun::All | TaskRun::Open => self.partitions().collect(),
+        };
         let mut found = Vec::new();
-        for partition in self.partitions() {
-            let records = self.records(partition);
-            for (place, job_id) in records.task_index(org, filter.completed == Some(false), page).await? {
-                let job = JobKey { org: org.to_owned(), job_id };
-                let task = records.task(&job, &place.id).await?;
-                found.push((place, task));
-            }
+        for partition in partitions {
+            let places = self.records(partition).task_index(org, run, &page).await?;
+            let job = |job_id| JobKey { org: org.to_owned(), job_id };
+            found.extend(places.into_iter().map(|(place, job_id)| (place, job(job_id))));
         }
+        found.sort_by(|(left, _), (right, _)| if page.reverse { right.cmp(left) } else { left.cmp(right) });
+        found.truncate(limit);
         Ok(found)
     }
 
-    async fn tasks_of_job(
-        &self,
-        org: &str,
-        job_id: &str,
-        page: &IndexPage,
-    ) -> Result<Vec<(IndexPlace, Option<TaskStatus>)>, Error> {
-        let partition = ids::partition_of_job(org, job_id, self.shared.store.partitions());
-        let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
-        let tasks = self.records(partition).tasks(&job).await?;
-        let is_after = |place: &IndexPlace| match &page.after {
-            None => true,
-            Some(after) if page.reverse => place < after,
-            Some(after) => place > after,
-        };
-        let placed = tasks.into_values().map(|task| (IndexPlace::of_task(&task), Some(task)));
-        Ok(placed.filter(|(place, _)| is_after(place)).collect())
+    async fn task_at(&self, place: &IndexPlace, job: &JobKey) -> Result<Option<TaskStatus>, Error> {
+        let partition = self.partition_of(&job.org, Target::Job(&job.job_id));
+        Ok(self.records(partition).task(job, &place.id).await?)
     }
 }
 

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub use self::{
     memory::MemoryStore,
-    records::{Dependent, Due, Index, IndexPage, IndexPlace, JobKey, Records},
+    records::{Dependent, Due, Index, IndexPage, IndexPlace, JobKey, Records, TaskRun},
     sled::{OpenError, SledOptions, SledStore},
 };
 

@@ -55,6 +55,17 @@ pub enum Index {
     Assignee(Assignee),
 }
 
+/// A run of the index of tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskRun<'a> {
+    /// Every task of an organization.
+    All,
+    /// Those that have not ended.
+    Open,
+    /// Those of a job.
+    Job(&'a str),
+}
+
 /// The place of a job, or of a task, in every index: by when it was made, then by id. It never changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexPlace {
@@ -245,15 +256,15 @@ impl Records {
         }
     }
 
-    /// The places of an organization's tasks, all or the open ones, in order; each with the task's job. The ids of the
-    /// places are the tasks'.
+    /// The places of tasks in a run of their index, in order; each with the task's job. The ids of the places are the
+    /// tasks'.
     pub async fn task_index(
         &self,
         org: &str,
-        only_open: bool,
+        run: TaskRun<'_>,
         page: &IndexPage,
     ) -> Result<Vec<(IndexPlace, String)>> {
-        let run = task_run(org, only_open);
+        let run = task_run(org, run);
         let found = self.store.scan(self.partition, page.scan(&run)).await?;
         let run_len = run.into_bytes().len();
         let places = found.iter().map(|(key, job_id)| {
@@ -487,17 +498,18 @@ impl Records {
     /// until it has ended.
     fn write_task_index(&mut self, job: &JobKey, task: &TaskStatus, kind: JobEventType) {
         let job_id = |is_there: bool| is_there.then(|| Bytes::copy_from_slice(job.job_id.as_bytes()));
-        let at = |only_open| {
+        let at = |run| {
             let time = task.created.unwrap_or_default();
-            task_run(&job.org, only_open).time(&time).text(&task.id).into_bytes()
+            task_run(&job.org, run).time(&time).text(&task.id).into_bytes()
         };
         let (is_new, is_gone) = (kind == JobEventType::TaskCreated, kind == JobEventType::JobDeleted);
         if is_new || is_gone {
             self.write(Key::new(Table::TaskJob, &job.org).text(&task.id).into_bytes(), job_id(!is_gone));
-            self.write(at(false), job_id(!is_gone));
+            self.write(at(TaskRun::All), job_id(!is_gone));
+            self.write(at(TaskRun::Job(&job.job_id)), job_id(!is_gone));
         }
         if is_new || is_gone || !task.is_open() {
-            self.write(at(true), job_id(!is_gone && task.is_open()));
+            self.write(at(TaskRun::Open), job_id(!is_gone && task.is_open()));
         }
     }
 
@@ -641,8 +653,13 @@ fn dependent_key(org: &str, place: &Dependent) -> Key {
 }
 
 /// The head of an index of tasks; places follow it.
-fn task_run(org: &str, only_open: bool) -> Key {
-    Key::new(Table::TaskIndex, org).byte(if only_open { b'o' } else { b'a' })
+fn task_run(org: &str, run: TaskRun<'_>) -> Key {
+    let all = Key::new(Table::TaskIndex, org);
+    match run {
+        TaskRun::All => all.byte(b'a'),
+        TaskRun::Open => all.byte(b'o'),
+        TaskRun::Job(job_id) => all.byte(b'j').text(job_id),
+    }
 }
 
 /// The head of an index run; places follow it.

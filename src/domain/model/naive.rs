@@ -312,7 +312,10 @@ impl Model {
         self.begin();
         let step = self.steps.get_mut(id).expect("it was looked up");
         let has_answer = answered.is_some();
-        step.answer = answered;
+        // A question is asked anew; elsewhere the answer of the visit stands.
+        if has_answer || step.kind == StepKind::Question {
+            step.answer = answered;
+        }
         match step.kind {
             StepKind::Automatic => {
                 step.status = Status::Running;

@@ -1364,6 +1364,38 @@ fn reports_that_came_late_count_once_the_job_is_taken_up_again() {
     );
 }
 
+/// What was merged when it came, and a step that was taken up again since, are left as they are.
+#[test]
+fn reports_that_came_late_undo_nothing_that_came_after_them() {
+    use JobActionType::{Run, SetCurrentStep};
+
+    let device = |updated| Device::says(Active, updated).done("u1", "s1", 10);
+    check_published(
+        [
+            ("active", told(Device::says(Active, 10))),
+            ("given up", told(Device::says(Aborted, 11))),
+            ("late, and merged", told(device(10))),
+            ("taken up", Reopen),
+            ("at the step again", Act(SetCurrentStep, Some("s1"))),
+            ("run", Act(Run, None)),
+            ("a header alone", told(Device::says(Active, 20).current_step("s1"))),
+        ],
+        expect![[r#"
+            active: CREATED       ACTIVE        JOB_CREATED STEP_ACTIVATED
+                title=- version=v1 current=["s1"] steps=[s1:READY*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[]
+            given up: ABORTED       ABORTED!      JOB_UPDATED JOB_ABORTED
+            late, and merged: RECORDED_LATE ABORTED!      JOB_UPDATED REPORT_RECORDED; lost metadata.status<ABORTED
+                title=- version=v1 current=[] steps=[s1:FINISHED*1 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1+late]
+            taken up: ACTIVE        JOB_REOPENED STEP_ACTIVATED
+                title=- version=v1 current=["s1"] steps=[s1:READY*2 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1+late]
+            at the step again: ACTIVE        -
+            run: ACTIVE        STEP_STARTED
+                title=- version=v1 current=["s1"] steps=[s1:RUNNING*2 s2:PENDING*0 s3:PENDING*0 s4:PENDING*0] reports=[u1@s1+late]
+            a header alone: UPDATED       ACTIVE        JOB_UPDATED
+        "#]],
+    );
+}
+
 /// `known, completed earlier | Aborted | UNCHANGED`, also where actions completed it, and whatever else devices say.
 #[test]
 fn what_was_completed_by_actions_is_not_given_up() {

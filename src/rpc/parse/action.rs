@@ -9,7 +9,7 @@ use super::{Violations, named_job};
 use crate::{
     auth::{Caller, Privilege},
     config::Limits,
-    domain::{AssignStep, Dependency, ExcludeJob, HoldTerms, PerformJobAction, ReopenJob, STEPS_MAX},
+    domain::{AssignStep, Circle, Dependency, ExcludeJob, HoldTerms, PerformJobAction, ReopenJob, STEPS_MAX},
     engine::HoldQuery,
     proto::v1::{
         AssignStepRequest, ExcludeJobRequest, HoldKind, HoldState, JobActionType, ListHoldsRequest,
@@ -61,7 +61,7 @@ pub(in crate::rpc) fn perform_job_action(
         step_ids: request.step_ids,
         is_chosen: false,
         terms,
-        circle: None,
+        circle: Circle::None,
         answer,
         task_deadline: request.task_deadline,
         all_or_nothing: request.all_or_nothing,

@@ -122,12 +122,16 @@ pub(super) fn standing<'s>(state: &'s JobState, step_id: &str) -> Vec<&'s Hold> 
 }
 
 /// How far it is with what a hold waits for, as far as the decision has come; `None`: it waits for nothing.
-fn dependency_state(draft: &Draft<'_>, dependency: Option<&Dependency>) -> Option<DependencyState> {
+fn dependency_state(
+    state: &JobState,
+    context: &Context,
+    dependency: Option<&Dependency>,
+) -> Option<DependencyState> {
     let dependency = dependency?;
-    if dependency.job_id == draft.state.job.job_id {
-        return Some(dependency.state_in(&draft.state));
+    if dependency.job_id == state.job.job_id {
+        return Some(dependency.state_in(state));
     }
-    draft.context.dependencies.get(dependency).copied()
+    context.dependencies.get(dependency).copied()
 }
 
 /// Places one more hold on a step. One whose time has come already, or whose dependency is met, is released at once.
@@ -142,13 +146,14 @@ pub(super) fn place(
     circle: &Circle,
 ) -> Result<(), Rejection> {
     let context = draft.context;
-    let dependency = match (&terms.dependency, dependency_state(draft, terms.dependency.as_ref())) {
-        (None, _) => DependencyState::Open,
-        (Some(dependency), None | Some(DependencyState::Unknown | DependencyState::Deleted)) => {
-            return Err(Rejection::DependencyNotFound(dependency.clone()));
-        }
-        (Some(_), Some(state)) => state,
-    };
+    let dependency =
+        match (&terms.dependency, dependency_state(&draft.state, context, terms.dependency.as_ref())) {
+            (None, _) => DependencyState::Open,
+            (Some(dependency), None | Some(DependencyState::Unknown | DependencyState::Deleted)) => {
+                return Err(Rejection::DependencyNotFound(dependency.clone()));
+            }
+            (Some(_), Some(state)) => state,
+        };
     let time = terms.scheduled_release.as_ref();
     let goes_at_once = dependency == DependencyState::Met || is_past(time, context);
     match circle {
@@ -208,7 +213,7 @@ pub(super) fn review(draft: &mut Draft<'_>, step_id: &str) {
     let standing: Vec<Hold> = standing(&draft.state, step_id).into_iter().cloned().collect();
     for mut hold in standing {
         let context = draft.context;
-        let dependency = dependency_state(draft, Dependency::of(&hold).as_ref());
+        let dependency = dependency_state(&draft.state, context, Dependency::of(&hold).as_ref());
         if is_due(&hold, context) {
             lift(draft, hold, HoldReleaseCause::Schedule);
         } else if dependency == Some(DependencyState::Met) {
@@ -231,13 +236,8 @@ pub(super) fn is_due(hold: &Hold, context: &Context) -> bool {
 
 /// Its time has come, or what it waits for is done: it is gone, whether or not that is told already.
 pub(super) fn is_over(hold: &Hold, state: &JobState, context: &Context) -> bool {
-    let is_met = |dependency: Dependency| {
-        if dependency.job_id == state.job.job_id {
-            return dependency.state_in(state) == DependencyState::Met;
-        }
-        context.dependencies.get(&dependency) == Some(&DependencyState::Met)
-    };
-    is_due(hold, context) || Dependency::of(hold).is_some_and(is_met)
+    let dependency = dependency_state(state, context, Dependency::of(hold).as_ref());
+    is_due(hold, context) || dependency == Some(DependencyState::Met)
 }
 
 fn is_past(time: Option<&Timestamp>, context: &Context) -> bool {

@@ -10,8 +10,7 @@ pub struct ReviewJob {
 }
 
 impl ReviewJob {
-    /// The state must have all steps, the standing holds, and the linked tasks. A closed job's holds go as any other's; its
-    /// steps stay.
+    /// The state must have all steps and the standing holds. A closed job's holds go as any other's; its steps stay.
     ///
     /// # Errors
     /// No such job.

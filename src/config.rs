@@ -115,6 +115,10 @@ pub struct Limits {
     pub commands_waiting: usize,
     /// Step reports of one job.
     pub reports_per_job: usize,
+    /// Tasks of one job, those that have ended included.
+    pub tasks_per_job: usize,
+    /// Attempts at workflow instances, of one job.
+    pub attempts_per_job: usize,
     /// Step reports in one sync.
     pub reports_per_sync: usize,
     /// The longest text field, in characters.
@@ -180,6 +184,8 @@ impl Default for Limits {
             sync_streams_per_caller: 100,
             commands_waiting: 4_096,
             reports_per_job: 10_000,
+            tasks_per_job: 10_000,
+            attempts_per_job: 1_000,
             reports_per_sync: 1_000,
             text_characters: 4_096,
             document_bytes: 256 << 10,
@@ -268,7 +274,7 @@ impl Config {
         faults
     }
 
-    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 22] {
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 24] {
         const KIB: u64 = 1 << 10;
         const GIB: u64 = 1 << 30;
 
@@ -286,6 +292,8 @@ impl Config {
             ("limits.sync_streams_per_caller", limits.sync_streams_per_caller as u64, 1..=10_000_000),
             ("limits.commands_waiting", limits.commands_waiting as u64, 1..=1_000_000),
             ("limits.reports_per_job", limits.reports_per_job as u64, 1..=1_000_000),
+            ("limits.tasks_per_job", limits.tasks_per_job as u64, 1..=1_000_000),
+            ("limits.attempts_per_job", limits.attempts_per_job as u64, 1..=1_000_000),
             ("limits.reports_per_sync", limits.reports_per_sync as u64, 1..=100_000),
             ("limits.text_characters", limits.text_characters as u64, 256..=256 * KIB),
             ("limits.document_bytes", limits.document_bytes as u64, KIB..=16 << 20),
@@ -640,6 +648,8 @@ mod tests {
             sync_streams_per_caller = 100
             commands_waiting = 4096
             reports_per_job = 10000
+            tasks_per_job = 10000
+            attempts_per_job = 1000
             reports_per_sync = 1000
             text_characters = 4096
             document_bytes = 262144

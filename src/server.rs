@@ -131,6 +131,8 @@ pub fn options(limits: &Limits) -> Options {
     Options {
         limits: domain::Limits {
             reports_per_job: limits.reports_per_job as u64,
+            tasks_per_job: limits.tasks_per_job as u64,
+            attempts_per_job: limits.attempts_per_job as u64,
             text_characters: limits.text_characters,
             document_bytes: limits.document_bytes,
             document_levels: limits.document_levels,

@@ -162,7 +162,7 @@ impl PerformJobAction {
         }
         let step = draft.state.steps[step_id].clone();
         let outcome = match table::rule(self.action, step.status()) {
-            Rule::Start => self.start(draft, step),
+            Rule::Start => self.start(draft, step)?,
             Rule::TakeAnswer => self.take_answer(draft, step),
             Rule::Finish => self.finish(draft, step),
             Rule::Skip => skip(draft, &step),
@@ -226,14 +226,14 @@ impl PerformJobAction {
         }
     }
 
-    fn start(&self, draft: &mut Draft<'_>, step: Step) -> Outcome {
+    fn start(&self, draft: &mut Draft<'_>, step: Step) -> Result<Outcome, Rejection> {
         let start_time = step.start_time.or(Some(draft.context.now));
         let kind = table::start(step.kind());
         // A question is asked anew; of other steps an answer stands for the visit.
         let kept = step.answer.clone().filter(|_| kind != Start::Ask);
         let answer = self.answer.clone().or(kept);
         let mut step = Step { start_time, answer, task_id: String::new(), ..step };
-        match kind {
+        Ok(match kind {
             Start::Work => {
                 advance::set_status(draft, step.clone(), StepStatus::Running, JobEventType::StepStarted);
                 step.set_status(StepStatus::Running);
@@ -250,13 +250,14 @@ impl PerformJobAction {
                 StepActionStatus::Success.into()
             }
             Start::Dispatch => {
+                tasks::check_limit(&draft.state, draft.context)?;
                 let task = tasks::new(draft, &step, self.task_deadline);
                 step.task_id.clone_from(&task.id);
                 advance::set_status(draft, step, StepStatus::Running, JobEventType::StepStarted);
                 tasks::open(draft, task);
                 StepActionStatus::Success.into()
             }
-        }
+        })
     }
 
     fn take_answer(&self, draft: &mut Draft<'_>, step: Step) -> Outcome {

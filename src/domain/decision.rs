@@ -53,6 +53,12 @@ impl NewIds {
     pub fn job_id(self) -> String {
         Id(super::JOB_ID_PREFIX, self).to_string()
     }
+
+    /// The id of a task that is made.
+    #[must_use]
+    pub fn task_id(self) -> String {
+        Id(super::TASK_ID_PREFIX, self).to_string()
+    }
 }
 
 /// What a job may hold.
@@ -60,6 +66,10 @@ impl NewIds {
 pub struct Limits {
     /// Reports in a job, late ones included.
     pub reports_per_job: u64,
+    /// Tasks in a job, those that have ended included.
+    pub tasks_per_job: u64,
+    /// Attempts of all workflow instances of a job.
+    pub attempts_per_job: u64,
     /// The longest text, in characters.
     pub text_characters: usize,
     /// The largest free data, encoded.
@@ -72,6 +82,8 @@ impl Limits {
     /// Unless configured otherwise.
     pub const DEFAULT: Self = Self {
         reports_per_job: 10_000,
+        tasks_per_job: 10_000,
+        attempts_per_job: 1_000,
         text_characters: 4096,
         document_bytes: 256 << 10,
         document_levels: 24,
@@ -150,6 +162,14 @@ impl<'c> Draft<'c> {
             job.set_status(JobStatus::Active);
             job
         })
+    }
+
+    /// Has the job begin, or go on, where it was not begun or rests: somebody works at it.
+    pub(super) fn begin_job(&mut self) {
+        self.begins_job = !self.state.job.closed;
+        if let Some(job) = self.begun() {
+            self.record_job(JobEventType::JobUpdated, job);
+        }
     }
 
     /// The job's new head, told by an event.

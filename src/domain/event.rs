@@ -1,7 +1,7 @@
 //! What events do to a job's state.
 
 use super::{JobState, job::etag};
-use crate::proto::v1::{Assignee, Job, JobEvent, JobSummary};
+use crate::proto::v1::{Assignee, Job, JobEvent, JobEventType, JobSummary};
 
 /// Brings the state forward by one event of the job.
 ///
@@ -27,12 +27,30 @@ pub fn evolve(state: &mut JobState, event: &JobEvent) {
     if let Some(hold) = &event.hold {
         state.holds.insert(hold.hold_id.clone(), hold.clone());
     }
+    if let Some(told) = &event.workflow_instance {
+        let instance = state.instances.entry(told.workflow_instance_id.clone()).or_default();
+        state.counts.attempts += u64::from(instance.evolve(told));
+    }
     if let Some(task) = &event.task {
+        state.counts.tasks += u64::from(event.r#type() == JobEventType::TaskCreated);
         state.tasks.insert(task.id.clone(), task.clone());
+    }
+    if let Some((instance_id, sequence_id)) = joins_attempt(event)
+        && let Some(instance) = state.instances.get_mut(instance_id)
+    {
+        instance.seen.insert(sequence_id);
     }
     state.job.revision = event.revision;
     state.job.update_time = event.time;
     state.job.etag = etag(event.revision);
+}
+
+/// The instance whose newest attempt has another task now, and that one's sequence id.
+#[must_use]
+pub fn joins_attempt(event: &JobEvent) -> Option<(&str, i64)> {
+    let execution = event.task.as_ref()?.execution.as_ref()?;
+    let joins = event.r#type() == JobEventType::TaskCreated || event.workflow_instance.is_some();
+    joins.then_some((execution.workflow_instance_id.as_str(), execution.sequence_id))
 }
 
 /// What filters read of a job.

@@ -13,6 +13,7 @@
 //! | going on when a step is done | `advance.rs` |
 //! | holds | `holds.rs` |
 //! | tasks, and the AUTOMATIC steps that follow them | `tasks.rs` |
+//! | what executors report of tasks and workflows | `execution.rs` |
 //! | a task's JSON form, and patches of it | `form.rs`, `patch.rs` |
 //! | what falls due by itself | `review.rs` |
 //! | which steps are current, and whose | `steps.rs` |
@@ -25,6 +26,7 @@ mod advance;
 mod canonical;
 mod decision;
 mod event;
+mod execution;
 mod expression;
 mod filter;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod rejection;
 mod reopen;
 mod reports;
 mod review;
+mod sequences;
 mod steps;
 mod tasks;
 mod time;
@@ -48,7 +51,8 @@ pub use self::{
     action::PerformJobAction,
     canonical::normalize_entry,
     decision::{Context, Decision, Limits, NewIds},
-    event::{evolve, summary},
+    event::{evolve, joins_attempt, summary},
+    execution::{InstanceState, Place, Report, ReportTask, ReportWorkflow},
     expression::{EXPRESSION_BYTES_MAX, Expression, ExpressionError},
     filter::{Filter, Subject},
     holds::{Circle, Dependencies, Dependency, DependencyState, HoldTerms},
@@ -58,6 +62,7 @@ pub use self::{
     reopen::ReopenJob,
     reports::{Sync, Told},
     review::{ReviewJob, ReviewTask},
+    sequences::{Missing, Sequences},
     steps::AssignStep,
     tasks::{CreateTask, TASK_ID_PREFIX},
     time::{Instant, compare_times},
@@ -104,4 +109,17 @@ pub struct JobState {
     pub holds: BTreeMap<String, Hold>,
     /// By task id.
     pub tasks: BTreeMap<String, TaskStatus>,
+    /// By workflow instance id.
+    pub instances: BTreeMap<String, InstanceState>,
+    /// How many there are of what is not always loaded.
+    pub counts: Counts,
+}
+
+/// How much a job has of what can be without end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Its tasks.
+    pub tasks: u64,
+    /// The attempts of its workflow instances.
+    pub attempts: u64,
 }

@@ -1,6 +1,6 @@
 //! Why a command is refused.
 
-use super::Dependency;
+use super::{Dependency, Instant};
 
 /// A refusal: the state forbids what the command asks. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +93,50 @@ pub enum Rejection {
     TaskAlreadyClosed {
         /// The task.
         task_id: String,
+    },
+    /// Another executor has claimed the task.
+    #[error("another executor, {started_by:?}, has started the task")]
+    TaskAlreadyStarted {
+        /// The task.
+        task_id: String,
+        /// Who has.
+        started_by: String,
+    },
+    /// The attempt was closed otherwise.
+    #[error("the attempt was closed already, by another report")]
+    WorkflowAlreadyClosed {
+        /// The instance.
+        workflow_instance_id: String,
+        /// The attempt.
+        attempt_id: i64,
+    },
+    /// It would have started after it ended.
+    #[error("it would have started at {launched}, after it ended at {completed}")]
+    TimestampRegression {
+        /// When it would have started.
+        launched: Instant,
+        /// When it would have ended.
+        completed: Instant,
+    },
+    /// A newer attempt has begun.
+    #[error("attempt {newest} has begun, and this one is over")]
+    StaleAttempt {
+        /// The newest.
+        newest: i64,
+    },
+    /// Another task of the attempt has the sequence id.
+    #[error("another task of the attempt has the sequence id {sequence_id}")]
+    SequenceConflict {
+        /// The sequence id.
+        sequence_id: i64,
+    },
+    /// The task or its attempt is known otherwise.
+    #[error("the {field} is known as {known:?}")]
+    ExecutionMismatch {
+        /// The field of the report.
+        field: &'static str,
+        /// What it is known as.
+        known: String,
     },
     /// A `test` of a patch failed.
     #[error("the test that is operation {index} of the patch failed")]

@@ -30,6 +30,7 @@ impl CreateTask {
         if state.job.closed {
             return Err(Rejection::JobClosed { job_id: state.job.job_id });
         }
+        check_limit(&state, context)?;
         let mut draft = Draft::of(state, context);
         let id = draft.new_id(TASK_ID_PREFIX);
         let job_id = draft.state.job.job_id.clone();
@@ -43,6 +44,22 @@ impl CreateTask {
 
 /// What the ids of tasks begin with.
 pub const TASK_ID_PREFIX: &str = "task_";
+
+/// Whether an id has the form of those that tasks are given here.
+pub(super) fn is_id_of_ours(id: &str) -> bool {
+    let is_hex = |text: &str, len| text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = id.strip_prefix(TASK_ID_PREFIX).and_then(|rest| rest.split_once('_'));
+    parts.is_some_and(|(partition, number)| is_hex(partition, 4) && is_hex(number, 32))
+}
+
+/// Whether a job may have one task more.
+pub(super) fn check_limit(state: &JobState, context: &Context) -> Result<(), Rejection> {
+    let maximum = context.limits.tasks_per_job;
+    if state.counts.tasks >= maximum {
+        return Err(Rejection::LimitExceeded { limit: "tasks_per_job", maximum });
+    }
+    Ok(())
+}
 
 impl TaskStatus {
     /// Not ended yet.
@@ -99,7 +116,8 @@ pub(super) fn end_overdue(draft: &mut Draft<'_>, task_id: &str) {
     follow_if_linked(draft, &step_id, task_id);
 }
 
-fn complete(draft: &mut Draft<'_>, mut task: TaskStatus, outcome: CompletionStatus) {
+/// Ends an open task. A step whose work it does is not told: that is the caller's.
+pub(super) fn complete(draft: &mut Draft<'_>, mut task: TaskStatus, outcome: CompletionStatus) {
     task.set_completion_status(outcome);
     task.completed = Some(draft.context.now);
     draft.record(JobEventType::TaskCompleted, |event| event.task = Some(task));

@@ -5,13 +5,14 @@ use prost::Message;
 use crate::{
     domain::{
         AbortJob, AssignStep, CloseJob, Context, CreateJob, CreateTask, Decision, DeleteJob, Dependency,
-        ExcludeJob, Existing, PerformJobAction, Rejection, ReopenJob, ReviewJob, ReviewTask, Sync, UpdateJob,
-        UpdateTask,
+        ExcludeJob, Existing, PerformJobAction, Place, Rejection, ReopenJob, ReportTask, ReportWorkflow,
+        ReviewJob, ReviewTask, Sync, UpdateJob, UpdateTask,
     },
     proto::v1::{
         AbortJobResponse, Actor, AssignStepResponse, BasicSyncResponse, CloseJobResponse, CreateJobResponse,
         CreateTaskStatusResponse, DeleteJobResponse, ExcludeJobResponse, Job, JobActionType,
-        PerformJobActionResponse, ReopenJobResponse, UpdateJobResponse, UpdateTaskStatusResponse,
+        PerformJobActionResponse, ReopenJobResponse, UpdateExecutionTaskStatusResponse,
+        UpdateExecutionWorkflowStatusResponse, UpdateJobResponse, UpdateTaskStatusResponse,
     },
 };
 
@@ -44,6 +45,11 @@ pub trait Command: Send + 'static {
         None
     }
 
+    /// The workflow execution that is reported of.
+    fn execution(&self) -> Option<Execution<'_>> {
+        None
+    }
+
     /// The rule.
     ///
     /// # Errors
@@ -73,6 +79,19 @@ pub struct WorkflowWish<'a> {
     pub or_newest: bool,
 }
 
+/// What a report of a workflow execution is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Execution<'a> {
+    /// The attempt.
+    pub place: &'a Place,
+    /// The task of it, by each id that it can have.
+    pub task_ids: Option<[&'a str; 2]>,
+    /// The attempt ends.
+    pub closes: bool,
+    /// The job ends with it.
+    pub closes_job: bool,
+}
+
 /// Parts of a job beside its head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each stands for a part of its own, and any may be set")]
@@ -87,7 +106,7 @@ pub struct Reads {
     pub sync: bool,
     /// Its reports.
     pub reports: bool,
-    /// Its holds and tasks, all of them.
+    /// Its holds, tasks and workflow instances, all of them.
     pub past: bool,
 }
 
@@ -174,6 +193,19 @@ commands! {
         self.chosen_in(job)
     };
     ReopenJob, ReopenJobResponse, |_| Reads::REGISTERS, |command| Target::Job(&command.job_id);
+    // The steps come with a task that does the work of one.
+    ReportTask, UpdateExecutionTaskStatusResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id),
+    fn execution(&self) -> Option<Execution<'_>> {
+        let task_ids = Some([self.task_id.as_str(), self.derived_id.as_str()]);
+        Some(Execution { place: &self.place, task_ids, closes: false, closes_job: false })
+    };
+    ReportWorkflow, UpdateExecutionWorkflowStatusResponse, |command| {
+        // Tasks that do the work of steps may end with the attempt.
+        if command.closes() { Reads::LIVE } else { Reads::HEAD }
+    }, |command| Target::Job(&command.job_id), fn execution(&self) -> Option<Execution<'_>> {
+        let (closes, closes_job) = (self.closes(), self.closes_job());
+        Some(Execution { place: &self.place, task_ids: None, closes, closes_job })
+    };
     ReviewJob, (), |_| Reads::REVIEW, |command| Target::Job(&command.job_id);
     // The steps come with a task that does the work of one; so they do for UpdateTask.
     ReviewTask, (), |_| Reads::HEAD, |command| Target::Task(&command.task_id);

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    domain::{JOB_ID_PREFIX, NewIds, TASK_ID_PREFIX},
+    domain::{JOB_ID_PREFIX, NewIds, Place, TASK_ID_PREFIX},
     store::Partition,
 };
 
@@ -25,6 +25,19 @@ pub(super) fn new_ids(partition: Partition, unique: Uuid) -> NewIds {
 pub(super) fn derived_uuid(org: &str, caller: &str, request_id: &str) -> Uuid {
     let name = digest(&["create_job", org, caller, request_id]);
     Uuid::new_v5(&Uuid::NAMESPACE_OID, &name)
+}
+
+/// The id of a task that an executor knows under an id of its own: the same whenever it is reported.
+pub(super) fn derived_task_id(
+    partition: Partition,
+    org: &str,
+    job_id: &str,
+    place: &Place,
+    task_id: &str,
+) -> String {
+    let attempt_id = place.attempt_id.to_string();
+    let name = digest(&["execution_task", org, job_id, &place.workflow_instance_id, &attempt_id, task_id]);
+    new_ids(partition, Uuid::new_v5(&Uuid::NAMESPACE_OID, &name)).task_id()
 }
 
 /// Where a job lives.

@@ -14,6 +14,7 @@ mod environment;
 mod follower;
 mod holds;
 mod ids;
+mod instances;
 mod list;
 mod logged;
 mod read;
@@ -49,6 +50,7 @@ pub use self::{
     command::{Command, Origin, RequestStamp, Target},
     environment::{Environment, System},
     holds::{HoldPage, HoldPlace, HoldQuery},
+    instances::{InstancePage, InstancePlace, InstanceQuery},
     list::{ListOrder, ListPage},
     logged::{Logged, LoggedEvent},
     read::{JobParts, ReportPage, Views},
@@ -57,7 +59,7 @@ pub use self::{
     workflows::WorkflowList,
 };
 use crate::{
-    domain::{JOB_ID_PREFIX, Limits, Rejection},
+    domain::{JOB_ID_PREFIX, Limits, Place, Rejection},
     store::{self, Partition, Sequence, Store, StoreId},
 };
 
@@ -275,6 +277,13 @@ impl Engine {
     #[must_use]
     pub fn derived_job_id(&self, org: &str, caller: &str, request_id: &str) -> String {
         self.job_id(org, ids::derived_uuid(org, caller, request_id))
+    }
+
+    /// The id of a task of a job that an executor knows under an id of its own: the same whenever it is reported.
+    #[must_use]
+    pub fn derived_task_id(&self, org: &str, job_id: &str, place: &Place, task_id: &str) -> String {
+        let partition = self.partition_of(org, Target::Job(job_id));
+        ids::derived_task_id(partition, org, job_id, place, task_id)
     }
 
     fn job_id(&self, org: &str, unique: uuid::Uuid) -> String {

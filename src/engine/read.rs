@@ -79,18 +79,41 @@ impl Engine {
         job: &JobKey,
         views: &Views,
     ) -> Result<Option<JobParts>, Error> {
+        let (key, views) = (job.clone(), views.clone());
+        self.at_one_revision(partition, job, move |records| {
+            let (job, views) = (key.clone(), views.clone());
+            async move { read_parts(&records, &job, &views).await }
+        })
+        .await
+    }
+
+    /// Reads parts of a job as they are together at one moment.
+    pub(super) async fn at_one_revision<T, F, R>(
+        &self,
+        partition: Partition,
+        job: &JobKey,
+        read: F,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(Records) -> R + Send + 'static,
+        R: Future<Output = store::Result<T>> + Send,
+    {
         let records = self.records(partition);
+        let revision = async || {
+            let record = records.job(job).await?;
+            store::Result::Ok(record.and_then(|record| record.job).map(|job| job.revision))
+        };
         for _ in 0..TRIES {
-            let parts = read_parts(&records, job, views).await?;
+            let before = revision().await?;
+            let found = read(self.records(partition)).await?;
             // A commit that the parts could have met half-way is whole after this, and shows in the revision.
             self.shared.store.settle(partition).await?;
-            let revision = records.job(job).await?.and_then(|record| record.job).map(|job| job.revision);
-            if parts.as_ref().map(|parts| parts.job.revision) == revision.filter(|_| parts.is_some()) {
-                return Ok(parts);
+            if before == revision().await? {
+                return Ok(found);
             }
         }
-        let (job, views) = (job.clone(), views.clone());
-        Ok(self.at_rest(partition, async move |records| read_parts(&records, &job, &views).await).await??)
+        Ok(self.at_rest(partition, read).await??)
     }
 
     /// The commands that changed a job, after a place in its partition's log, and perhaps not all of them: read on until

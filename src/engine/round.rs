@@ -3,6 +3,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -14,7 +15,7 @@ use prost_types::Timestamp;
 use super::{
     Error,
     catalogue::{Catalogue, HOME},
-    command::{Command, Origin, Reads, RequestStamp, Target},
+    command::{Command, Execution, Origin, Reads, RequestStamp, Target},
     environment::Environment,
     ids,
     logged::{Logged, LoggedEvent, decode_entry, sequences_taken},
@@ -22,12 +23,12 @@ use super::{
 };
 use crate::{
     domain::{
-        Context, Decision, Definition, Dependencies, Dependency, Existing, JobState, Limits, PublishWorkflow,
-        Rejection,
+        Context, Counts, Decision, Definition, Dependencies, Dependency, Existing, InstanceState, JobState,
+        Limits, PublishWorkflow, Rejection,
     },
     proto::{
         storage::v1::{LogEntry, RequestRecord},
-        v1::{Job, JobEvent, JobEventType, PublishWorkflowResponse, Step, actor},
+        v1::{Job, JobEvent, JobEventType, PublishWorkflowResponse, Step, TaskStatus, actor},
     },
     store::{self, Batch, JobKey, LogRecord, Partition, Records, Sequence, Store},
 };
@@ -246,14 +247,12 @@ impl<'w> Round<'w> {
         let key = JobKey { org: org.to_owned(), job_id };
         let mut existing = load_head(&self.records, &key).await?;
         let Existing::Job(state) = &mut existing else { return Ok(existing) };
-        let task = match target {
-            Target::Task(task_id) => self.records.task(&key, task_id).await?,
-            Target::Job(_) | Target::Client(_) => None,
+        let mut tasks = match (target, command.execution()) {
+            (Target::Task(task_id), _) => self.tasks(&key, &[task_id]).await?,
+            (_, Some(execution)) => self.load_execution(&key, execution, &mut state.instances).await?,
+            _ => BTreeMap::new(),
         };
-        let reads = match &task {
-            Some(task) if !task.step_id.is_empty() => Reads::LIVE,
-            _ => reads,
-        };
+        let reads = if tasks.values().any(|task| !task.step_id.is_empty()) { Reads::LIVE } else { reads };
         if reads.sync {
             state.sync = self.records.sync(&key).await?;
         }
@@ -266,6 +265,7 @@ impl<'w> Round<'w> {
         if reads.past {
             state.holds = self.records.holds(&key).await?;
             state.tasks = self.records.tasks(&key).await?;
+            state.instances = self.records.instances(&key).await?;
         } else if reads.live {
             let looked_at = command.looks_at(&state.job);
             let is_looked_at = |step: &&Step| looked_at.is_none_or(|ids| ids.contains(&step.step_id));
@@ -273,8 +273,45 @@ impl<'w> Round<'w> {
             state.holds = self.records.standing_holds(&key, steps).await?;
             state.tasks = self.records.linked_tasks(&key, &state.steps).await?;
         }
-        state.tasks.extend(task.map(|task| (task.id.clone(), task)));
+        state.tasks.append(&mut tasks);
         Ok(existing)
+    }
+
+    /// Some tasks of a job, those of them that are there.
+    async fn tasks(&self, job: &JobKey, ids: &[&str]) -> store::Result<BTreeMap<String, TaskStatus>> {
+        let mut tasks = BTreeMap::new();
+        for id in ids {
+            tasks.extend(self.records.task(job, id).await?.map(|task| (task.id.clone(), task)));
+        }
+        Ok(tasks)
+    }
+
+    /// What a report of a workflow execution is decided by: the instance, and the tasks that it is about.
+    async fn load_execution(
+        &self,
+        job: &JobKey,
+        execution: Execution<'_>,
+        instances: &mut BTreeMap<String, InstanceState>,
+    ) -> store::Result<BTreeMap<String, TaskStatus>> {
+        let Execution { place, task_ids, closes, closes_job } = execution;
+        let instance_id = &place.workflow_instance_id;
+        let instance = self.records.instance_with(job, instance_id, place.attempt_id).await?;
+        let newest = instance.as_ref().and_then(|instance| instance.newest());
+        let opens = newest.is_some_and(|newest| newest.attempt_id < place.attempt_id);
+        instances.extend(instance.map(|instance| (instance_id.clone(), instance)));
+        let mut tasks = if closes || opens {
+            let is_wanted = |task: &TaskStatus| {
+                let execution = task.execution.as_ref();
+                let is_of = execution.is_some_and(|of| of.workflow_instance_id == *instance_id);
+                let is_of_attempt = is_of && execution.is_some_and(|of| of.attempt_id == place.attempt_id);
+                is_of_attempt || task.is_open() && (is_of || closes_job)
+            };
+            self.records.tasks_where(job, is_wanted).await?
+        } else {
+            BTreeMap::new()
+        };
+        tasks.append(&mut self.tasks(job, task_ids.as_ref().map_or(&[], |ids| ids.as_slice())).await?);
+        Ok(tasks)
     }
 
     fn add<R: Message>(
@@ -373,7 +410,12 @@ async fn load_head(records: &Records, job: &JobKey) -> store::Result<Existing> {
     if record.deleted {
         return Ok(Existing::Deleted { job_id: job.job_id.clone() });
     }
-    Ok(Existing::Job(Box::new(JobState { job: record.job.unwrap_or_default(), ..JobState::default() })))
+    let counts = Counts { tasks: record.tasks, attempts: record.attempts };
+    Ok(Existing::Job(Box::new(JobState {
+        job: record.job.unwrap_or_default(),
+        counts,
+        ..JobState::default()
+    })))
 }
 
 /// Decides. A command that a rule breaks down over must not take the writer along: whoever sent it will send it again.

@@ -264,6 +264,29 @@ fn from_rejection(id: &str, rejection: Rejection) -> Status {
         Rejection::TaskAlreadyClosed { task_id } => {
             precondition(message, Reason::TaskAlreadyClosed, vec![("taskId", task_id)])
         }
+        Rejection::TaskAlreadyStarted { task_id, started_by } => {
+            let metadata = [("taskId", task_id), ("startedBy", started_by)];
+            precondition(clip(&message), Reason::TaskAlreadyStarted, metadata)
+        }
+        Rejection::WorkflowAlreadyClosed { workflow_instance_id, attempt_id } => {
+            let metadata =
+                [("workflowInstanceId", workflow_instance_id), ("attemptId", attempt_id.to_string())];
+            precondition(message, Reason::WorkflowAlreadyClosed, metadata)
+        }
+        Rejection::TimestampRegression { launched, completed } => {
+            let metadata = [("launched", launched.to_string()), ("completed", completed.to_string())];
+            precondition(message, Reason::TimestampRegression, metadata)
+        }
+        Rejection::StaleAttempt { newest } => {
+            precondition(message, Reason::StaleAttempt, [("newest", newest.to_string())])
+        }
+        Rejection::SequenceConflict { sequence_id } => {
+            precondition(message, Reason::SequenceConflict, [("sequenceId", sequence_id.to_string())])
+        }
+        Rejection::ExecutionMismatch { field, known } => {
+            let metadata = [("field", field.to_owned()), ("known", clip(&known))];
+            precondition(clip(&message), Reason::ExecutionMismatch, metadata)
+        }
         Rejection::PatchTestFailed { index } => {
             precondition(message, Reason::TestFailed, vec![("index", index.to_string())])
         }
@@ -295,6 +318,17 @@ pub fn task_not_found(task_id: &str) -> Status {
     let details = ErrorDetails::with_resource_info("holdpoint.v1.TaskStatus", clip(task_id), "", "");
     let metadata = [("taskId", task_id.to_owned())];
     refuse(Code::NotFound, "no such task".to_owned(), ErrorReason::TaskNotFound, metadata, details)
+}
+
+/// NOT_FOUND: the caller's organization has no such workflow instance, or no such attempt at it.
+#[must_use]
+pub fn workflow_instance_not_found(workflow_instance_id: &str, attempt_id: Option<i64>) -> Status {
+    let name = clip(workflow_instance_id);
+    let details = ErrorDetails::with_resource_info("holdpoint.v1.WorkflowInstance", name, "", "");
+    let attempt_id = attempt_id.map(|attempt_id| ("attemptId", attempt_id.to_string()));
+    let metadata = std::iter::once(("workflowInstanceId", workflow_instance_id.to_owned())).chain(attempt_id);
+    let message = "no such workflow instance, or attempt at it".to_owned();
+    refuse(Code::NotFound, message, ErrorReason::WorkflowInstanceNotFound, metadata, details)
 }
 
 /// NOT_FOUND: the caller's organization has no such workflow, or no such version of it.

@@ -11,13 +11,15 @@ use super::{
 use crate::{
     auth::Privilege,
     config::Limits,
-    engine::{Engine, ListOrder, Target, Views},
+    domain::Rejection,
+    engine::{self, Engine, ListOrder, Target, Views},
     proto::{
         storage::v1::PageToken,
         v1::{
             CreateTaskStatusRequest, CreateTaskStatusResponse, GetTaskStatusRequest, GetTaskStatusResponse,
-            ListTaskStatusesRequest, ListTaskStatusesResponse, TaskOrder, UpdateTaskStatusRequest,
-            UpdateTaskStatusResponse, task_service_server,
+            ListTaskStatusesRequest, ListTaskStatusesResponse, TaskOrder, UpdateExecutionTaskStatusRequest,
+            UpdateExecutionTaskStatusResponse, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
+            task_service_server,
         },
     },
     store::IndexPlace,
@@ -42,6 +44,25 @@ impl TaskService {
 
 #[tonic::async_trait]
 impl task_service_server::TaskService for TaskService {
+    async fn update_execution_task_status(
+        &self,
+        request: Request<UpdateExecutionTaskStatusRequest>,
+    ) -> Result<Response<UpdateExecutionTaskStatusResponse>, Status> {
+        let (caller, message) = call::open(request, &[Privilege::ExecutionReport])?;
+        let (request_id, validate_only) = (&message.request_id, message.validate_only);
+        let origin = call::origin(&caller, "UpdateExecutionTaskStatus", &message, request_id, validate_only);
+        let command = parse::report_task(&self.limits, message, |job_id, place, task_id| {
+            self.engine.derived_task_id(&caller.org, job_id, place, task_id)
+        })?;
+        call::trace(&origin);
+        let (job_id, task_id) = (command.job_id.clone(), command.task_id.clone());
+        let reply = self.engine.execute(origin, command).await;
+        reply.map(Response::new).map_err(|error| match error {
+            engine::Error::Rejected(Rejection::TaskNotFound) => status::task_not_found(&task_id),
+            error => status::from_engine(&job_id, error),
+        })
+    }
+
     async fn create_task_status(
         &self,
         request: Request<CreateTaskStatusRequest>,

@@ -11,6 +11,8 @@ use super::JobKey;
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(super) enum Table {
+    /// The attempts at workflow instances.
+    Attempt = b'A',
     Client = b'C',
     /// What falls due by itself, by time.
     Due = b'D',
@@ -18,6 +20,8 @@ pub(super) enum Table {
     Dependent = b'P',
     Hold = b'H',
     Index = b'I',
+    /// Workflow instances, less their attempts.
+    Instance = b'F',
     Job = b'J',
     Report = b'R',
     Step = b'S',

@@ -17,11 +17,12 @@ use super::{
     keys::{Key, Table, first, last_text, split_time, texts},
 };
 use crate::{
-    domain::{Dependency, JobState, summary, version_number},
+    domain::{Counts, Dependency, InstanceState, JobState, joins_attempt, summary, version_number},
     proto::{
-        storage::v1::{JobRecord, SyncRecord},
+        storage::v1::{InstanceRecord, JobRecord, SyncRecord},
         v1::{
             Assignee, Hold, Job, JobEvent, JobEventType, JobStatus, Step, StepReport, TaskStatus, Workflow,
+            WorkflowAttempt,
         },
     },
 };
@@ -165,7 +166,21 @@ impl Records {
 
     /// Some of a job's reports: those after an id, in the order of ids.
     pub async fn reports_after(&self, job: &JobKey, after: &str, limit: usize) -> Result<Vec<StepReport>> {
-        let all = Key::of(Table::Report, job);
+        self.of_job_after(Key::of(Table::Report, job), after, limit).await
+    }
+
+    /// Some of a job's tasks: those after an id, in the order of ids.
+    pub async fn tasks_after(&self, job: &JobKey, after: &str, limit: usize) -> Result<Vec<TaskStatus>> {
+        self.of_job_after(Key::of(Table::Task, job), after, limit).await
+    }
+
+    /// What a table has of a job: that after an id, in the order of ids.
+    async fn of_job_after<M: Message + Default>(
+        &self,
+        all: Key,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<M>> {
         let start = if after.is_empty() { all.clone() } else { all.clone().text(after).byte(0) };
         let scan = Scan { start: start.into_bytes(), end: all.end(), reverse: false, limit };
         let found = self.store.scan(self.partition, scan).await?;
@@ -200,11 +215,21 @@ impl Records {
         after: Option<(&str, &str)>,
         limit: usize,
     ) -> Result<Vec<Hold>> {
-        let org = Key::new(Table::Hold, org);
-        let all = if job_id.is_empty() { org.clone() } else { org.clone().text(job_id) };
+        self.of_jobs_after(Key::new(Table::Hold, org), job_id, after, limit).await
+    }
+
+    /// What a table has of an organization, or of one job of it: that after a place, by job and by id.
+    async fn of_jobs_after<M: Message + Default>(
+        &self,
+        table: Key,
+        job_id: &str,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<M>> {
+        let all = if job_id.is_empty() { table.clone() } else { table.clone().text(job_id) };
         let start = match after {
             None => all.clone(),
-            Some((job_id, hold_id)) => org.text(job_id).text(hold_id).byte(0),
+            Some((job_id, id)) => table.text(job_id).text(id).byte(0),
         };
         let scan = Scan { start: start.into_bytes(), end: all.end(), reverse: false, limit };
         let found = self.store.scan(self.partition, scan).await?;
@@ -241,9 +266,88 @@ impl Records {
         Ok(tasks)
     }
 
+    /// Those of a job's tasks that are wanted, by id.
+    pub async fn tasks_where(
+        &self,
+        job: &JobKey,
+        is_wanted: impl Fn(&TaskStatus) -> bool,
+    ) -> Result<BTreeMap<String, TaskStatus>> {
+        self.read_where(Key::of(Table::Task, job), is_wanted).await
+    }
+
     /// One task.
     pub async fn task(&self, job: &JobKey, task_id: &str) -> Result<Option<TaskStatus>> {
         self.read(Key::of(Table::Task, job).text(task_id)).await
+    }
+
+    /// A workflow instance, less its attempts.
+    pub async fn instance(&self, job: &JobKey, instance_id: &str) -> Result<Option<InstanceRecord>> {
+        self.read(Key::of(Table::Instance, job).text(instance_id)).await
+    }
+
+    /// A workflow instance with its newest attempt, and with another one if that is there.
+    pub async fn instance_with(
+        &self,
+        job: &JobKey,
+        instance_id: &str,
+        attempt_id: i64,
+    ) -> Result<Option<InstanceState>> {
+        let Some(record) = self.instance(job, instance_id).await? else { return Ok(None) };
+        let mut attempts = BTreeMap::new();
+        for attempt_id in [record.newest_attempt_id, attempt_id] {
+            let attempt = self.attempt(job, instance_id, attempt_id).await?;
+            attempts.extend(attempt.map(|attempt| (attempt_id, attempt)));
+        }
+        Ok(Some(instance_state(record, attempts)))
+    }
+
+    /// All workflow instances of a job, with all their attempts, by id.
+    pub async fn instances(&self, job: &JobKey) -> Result<BTreeMap<String, InstanceState>> {
+        let records: BTreeMap<String, InstanceRecord> = self.read_all(Key::of(Table::Instance, job)).await?;
+        let mut instances = BTreeMap::new();
+        for (id, record) in records {
+            let attempts = self.scan_all(Key::of(Table::Attempt, job).text(&id)).await?;
+            let attempts = attempts.into_values().map(decode::<WorkflowAttempt>);
+            let attempts: Result<_> =
+                attempts.map(|attempt| attempt.map(|attempt| (attempt.attempt_id, attempt))).collect();
+            instances.insert(id, instance_state(record, attempts?));
+        }
+        Ok(instances)
+    }
+
+    /// Workflow instances of an organization, or of one job of it, less their attempts: those after a place, by job and by
+    /// id.
+    pub async fn instances_after(
+        &self,
+        org: &str,
+        job_id: &str,
+        after: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Vec<InstanceRecord>> {
+        self.of_jobs_after(Key::new(Table::Instance, org), job_id, after, limit).await
+    }
+
+    /// An attempt at a workflow instance.
+    pub async fn attempt(
+        &self,
+        job: &JobKey,
+        instance_id: &str,
+        attempt_id: i64,
+    ) -> Result<Option<WorkflowAttempt>> {
+        self.read(attempt_key(job, instance_id, attempt_id)).await
+    }
+
+    /// The newest attempts at a workflow instance, the newest first.
+    pub async fn newest_attempts(
+        &self,
+        job: &JobKey,
+        instance_id: &str,
+        limit: usize,
+    ) -> Result<Vec<WorkflowAttempt>> {
+        let all = Key::of(Table::Attempt, job).text(instance_id);
+        let scan = Scan { start: all.clone().into_bytes(), end: all.end(), reverse: true, limit };
+        let found = self.store.scan(self.partition, scan).await?;
+        found.into_iter().map(|(_, value)| decode(value)).collect()
     }
 
     /// The job that a task belongs to.
@@ -444,12 +548,28 @@ impl Records {
                 self.write_due(&job, task.deadline.as_ref(), &task.id, task.is_open());
                 self.write_task_index(&job, task, event.r#type());
             }
+            let told = event.workflow_instance.as_ref();
+            for attempt in told.iter().flat_map(|instance| &instance.attempts) {
+                let instance_id = told.map_or("", |instance| &instance.workflow_instance_id);
+                self.put(attempt_key(&job, instance_id, attempt.attempt_id), attempt);
+            }
+            let told = told.map(|instance| instance.workflow_instance_id.as_str());
+            let changed = told.or(joins_attempt(event).map(|(instance_id, _)| instance_id));
+            if let Some((instance_id, instance)) = changed.and_then(|id| after.instances.get_key_value(id)) {
+                let record = InstanceRecord {
+                    instance: Some(instance.instance.clone()),
+                    seen: instance.seen.ranges(),
+                    newest_attempt_id: instance.newest().map_or(0, |newest| newest.attempt_id),
+                };
+                self.put(Key::of(Table::Instance, &job).text(instance_id), &record);
+            }
         }
         if let Some(sync) = sync {
             self.put(Key::of(Table::Sync, &job), sync);
         }
         if !events.is_empty() {
-            let head = JobRecord { job: Some(after.job.clone()), deleted: false };
+            let Counts { tasks, attempts } = after.counts;
+            let head = JobRecord { job: Some(after.job.clone()), deleted: false, tasks, attempts };
             self.put(Key::of(Table::Job, &job), &head);
             self.write_index(org, before, Some(&after.job));
         }
@@ -463,7 +583,8 @@ impl Records {
             revision: after.job.revision,
             ..Job::default()
         };
-        self.put(Key::of(Table::Job, job), &JobRecord { job: Some(ids), deleted: true });
+        let head = JobRecord { job: Some(ids), deleted: true, ..JobRecord::default() };
+        self.put(Key::of(Table::Job, job), &head);
         self.remove(Key::of(Table::Sync, job));
         for step_id in after.steps.keys() {
             self.remove(Key::of(Table::Step, job).text(step_id));
@@ -479,6 +600,12 @@ impl Records {
             self.remove(Key::of(Table::Task, job).text(task_id));
             self.write_due(job, task.deadline.as_ref(), task_id, false);
             self.write_task_index(job, task, JobEventType::JobDeleted);
+        }
+        for (instance_id, instance) in &after.instances {
+            self.remove(Key::of(Table::Instance, job).text(instance_id));
+            for attempt_id in instance.attempts.keys() {
+                self.remove(attempt_key(job, instance_id, *attempt_id));
+            }
         }
         self.write_index(&job.org, before, None);
     }
@@ -567,6 +694,28 @@ impl Records {
 
     /// All records whose keys begin alike, by the last part of the key.
     async fn read_all<M: Message + Default>(&self, prefix: Key) -> Result<BTreeMap<String, M>> {
+        self.read_where(prefix, |_: &M| true).await
+    }
+
+    /// Those of them that are wanted.
+    async fn read_where<M: Message + Default>(
+        &self,
+        prefix: Key,
+        is_wanted: impl Fn(&M) -> bool,
+    ) -> Result<BTreeMap<String, M>> {
+        let mut wanted = BTreeMap::new();
+        for (key, value) in self.scan_all(prefix).await? {
+            let name = last_text(&key).ok_or_else(|| Error::Corrupt("a key has no name".to_owned()))?;
+            let record = decode(value)?;
+            if is_wanted(&record) {
+                wanted.insert(name.to_owned(), record);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// All that is there, or about to be, under keys that begin alike.
+    async fn scan_all(&self, prefix: Key) -> Result<BTreeMap<Bytes, Bytes>> {
         let (mut start, end) = (prefix.clone().into_bytes(), prefix.end());
         let mut found: BTreeMap<Bytes, Bytes> = BTreeMap::new();
         let written = self.writes.range(start.clone()..end.clone());
@@ -587,11 +736,7 @@ impl Records {
                 None => found.remove(key.as_slice()),
             };
         }
-        let named = |(key, value): (Bytes, Bytes)| {
-            let name = last_text(&key).ok_or_else(|| Error::Corrupt("a key has no name".to_owned()))?;
-            Ok((name.to_owned(), decode(value)?))
-        };
-        found.into_iter().map(named).collect()
+        Ok(found)
     }
 }
 
@@ -650,6 +795,16 @@ fn dependent_key(org: &str, place: &Dependent) -> Key {
         .text(dependency.step_id.as_deref().unwrap_or_default())
         .text(job_id)
         .text(hold_id)
+}
+
+fn instance_state(record: InstanceRecord, attempts: BTreeMap<i64, WorkflowAttempt>) -> InstanceState {
+    let InstanceRecord { instance, seen, newest_attempt_id: _ } = record;
+    InstanceState { instance: instance.unwrap_or_default(), attempts, seen: seen.into_iter().collect() }
+}
+
+/// Attempt ids are never negative, so that their keys sort as they do.
+fn attempt_key(job: &JobKey, instance_id: &str, attempt_id: i64) -> Key {
+    Key::of(Table::Attempt, job).text(instance_id).number(attempt_id.cast_unsigned())
 }
 
 /// The head of an index of tasks; places follow it.

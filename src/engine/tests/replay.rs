@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use proptest::prelude::*;
 
 use crate::{
-    domain::{JobState, evolve},
+    domain::{Counts, JobState, evolve},
     engine::{Logged, Options, ReportPage, Target, Views},
     proto::v1::JobEventType,
     store::{JobKey, MemoryStore, Records, Sequence, Store},
@@ -69,6 +69,8 @@ async fn check(seed: u64, commands: usize) {
             reports: records.reports(&key).await.unwrap(),
             holds: records.holds(&key).await.unwrap(),
             tasks: records.tasks(&key).await.unwrap(),
+            instances: records.instances(&key).await.unwrap(),
+            counts: Counts { tasks: head.tasks, attempts: head.attempts },
         };
         if is_deleted {
             assert_eq!(stored.job.revision, state.job.revision, "seed {seed}");

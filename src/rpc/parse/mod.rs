@@ -1,6 +1,7 @@
 //! From a request to a command: every field is checked, and all that is wrong is said at once.
 
 mod action;
+mod execution;
 mod filter;
 mod job;
 mod sync;
@@ -17,6 +18,7 @@ use tonic_types::FieldViolation;
 
 pub(super) use self::{
     action::{assign_step, exclude_job, hold_query, perform_job_action, reopen_job},
+    execution::{report_task, report_workflow},
     filter::filter,
     job::{create_job, details_views, named_job, update_job},
     sync::{sync, tagged_sync},

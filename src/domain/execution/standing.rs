@@ -1,0 +1,97 @@
+//! The merge of what was reported of one execution, of a task or of an attempt at a workflow, in whichever order it came.
+//!
+//! * The start is the earliest that was reported.
+//! * Of what STARTED and CLOSED say, CLOSED's stands; of several STARTED, that of the latest time.
+//! * There is one CLOSED.
+
+use prost_types::{Struct, Timestamp};
+
+use super::Report;
+use crate::{
+    domain::compare_times,
+    proto::v1::{ExecutionStatus, Reporter},
+};
+
+/// What stands. `C` is what a CLOSED says beside the rest.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Standing<C> {
+    pub(super) status: ExecutionStatus,
+    pub(super) launched: Option<Timestamp>,
+    pub(super) report_time: Option<Timestamp>,
+    /// Who claimed it by reporting the start; where starts are nobody's claim, always `None`.
+    pub(super) claimed_by: Option<Reporter>,
+    pub(super) data: Struct,
+    pub(super) meta: Struct,
+    pub(super) updated_by: Option<Reporter>,
+    /// `None` until it is closed.
+    pub(super) closing: Option<C>,
+}
+
+/// Why a report does not fit what stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Misfit {
+    Claimed { by: Reporter },
+    AlreadyClosed,
+    Regression { launched: Timestamp, completed: Timestamp },
+}
+
+impl<C: Clone + PartialEq> Standing<C> {
+    /// What stands after a start. `claims`: it is the claim of who reports it.
+    pub(super) fn started(mut self, report: &Report, claims: bool) -> Result<Self, Misfit> {
+        if let Some(by) = self.claimed_by.as_ref().filter(|by| !is_same(by, &report.updated_by)) {
+            return Err(Misfit::Claimed { by: by.clone() });
+        }
+        let is_closed = self.status == ExecutionStatus::Closed;
+        if let Some(completed) = self.report_time.filter(|_| is_closed) {
+            in_order(Some(report.time), completed)?;
+        }
+        if claims {
+            self.claimed_by.get_or_insert_with(|| report.updated_by.clone());
+        }
+        let is_earlier = compare_times(Some(&report.time), self.launched.as_ref()).is_lt();
+        if self.launched.is_none() || is_earlier {
+            self.launched = Some(report.time);
+        }
+        let is_later = compare_times(Some(&report.time), self.report_time.as_ref()).is_gt();
+        if !is_closed && is_later {
+            self.take(report);
+        }
+        Ok(self)
+    }
+
+    /// What stands after the close.
+    pub(super) fn closed(mut self, report: &Report, closing: C) -> Result<Self, Misfit> {
+        if let Some(stands) = &self.closing {
+            let is_repeat = self.report_time == Some(report.time)
+                && self.data == report.data
+                && self.meta == report.meta
+                && self.updated_by.as_ref() == Some(&report.updated_by)
+                && *stands == closing;
+            return if is_repeat { Ok(self) } else { Err(Misfit::AlreadyClosed) };
+        }
+        in_order(self.launched, report.time)?;
+        self.take(report);
+        self.closing = Some(closing);
+        Ok(self)
+    }
+
+    fn take(&mut self, report: &Report) {
+        self.status = report.status;
+        self.report_time = Some(report.time);
+        self.data = report.data.clone();
+        self.meta = report.meta.clone();
+        self.updated_by = Some(report.updated_by.clone());
+    }
+}
+
+fn in_order(launched: Option<Timestamp>, completed: Timestamp) -> Result<(), Misfit> {
+    match launched.filter(|launched| compare_times(Some(launched), Some(&completed)).is_gt()) {
+        Some(launched) => Err(Misfit::Regression { launched, completed }),
+        None => Ok(()),
+    }
+}
+
+/// Whether two name one executor. What they are called may change.
+fn is_same(left: &Reporter, right: &Reporter) -> bool {
+    (&left.id, &left.app_id) == (&right.id, &right.app_id)
+}

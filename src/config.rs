@@ -4,7 +4,7 @@
 //! or starts anything: a [`Config`] that was loaded is one that was checked whole.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     env, fs,
     net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
@@ -37,8 +37,16 @@ pub struct Config {
     pub drain_seconds: u64,
     /// Where jobs are kept.
     pub store: StoreConfig,
+    /// Whether tools may ask what the server speaks.
+    pub reflection: bool,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Who changed what.
+    pub audit: AuditConfig,
+    /// How callers prove who they are.
+    pub auth: AuthConfig,
+    /// How connections are kept from others.
+    pub tls: TlsConfig,
     /// How dead connections are found.
     pub keepalive: KeepaliveConfig,
     /// What a caller, a job or the server may grow to.
@@ -85,6 +93,50 @@ pub enum LogFormat {
     Json,
 }
 
+/// Who changed what, apart from the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// A file to which each change that was asked for is added, as a line of JSON. Empty: there is none.
+    pub file: PathBuf,
+}
+
+/// How callers prove who they are. Without any key the server runs in development mode, and believes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    /// Files with a key each, by which tokens are signed: a public key as PEM (RSA for RS256, P-256 for ES256, Ed25519 for
+    /// EdDSA), or a secret of 32 bytes or more for HS256, less the end of its line. Read again when they change.
+    pub key_files: Vec<PathBuf>,
+    /// A file with a JSON Web Key Set. Read again when it changes. Empty: there is none.
+    pub jwks_file: PathBuf,
+    /// Who must have issued a token. Empty: that does not matter.
+    pub issuer: String,
+    /// Whom a token must be meant for: one of these.
+    pub audiences: Vec<String>,
+    /// How far the clocks of issuers and of the server may be apart.
+    pub leeway_seconds: u64,
+    /// The privileges that a token's roles stand for.
+    pub roles: BTreeMap<String, Vec<String>>,
+}
+
+/// How connections are kept from others. Without a certificate they are in plaintext.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The server's certificate and those that vouch for it, as PEM. Read again when it changes, together with the key.
+    pub cert_file: PathBuf,
+    /// The key of the certificate, as PEM.
+    pub key_file: PathBuf,
+    /// Certificates, as PEM: a client must have one that one of them vouches for. Empty: it needs none.
+    pub client_ca_file: PathBuf,
+    /// How long a client may take to begin: for the handshake, and then until it says something.
+    pub handshake_seconds: u64,
+    /// Take connections in plaintext at an address that is not a loopback one. Something before the server must keep them
+    /// from others: their tokens are for everybody to read.
+    pub allow_plaintext: bool,
+}
+
 /// How dead connections are found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +159,10 @@ pub struct Limits {
     pub watches: usize,
     /// Watches open at once by one caller.
     pub watches_per_caller: usize,
+    /// Calls by one caller that wait for their answer at once.
+    pub calls_per_caller: usize,
+    /// Calls that one caller may begin in a second, on average and at once. 0: as many as it likes.
+    pub calls_per_second_per_caller: u32,
     /// Outboxes that devices empty at once, each through a `StreamSync`.
     pub sync_streams: usize,
     /// Outboxes emptied at once by one caller.
@@ -148,6 +204,10 @@ impl Default for Config {
             data_dir: "holdpoint-data".into(),
             drain_seconds: 10,
             store: StoreConfig::default(),
+            reflection: true,
+            audit: AuditConfig::default(),
+            auth: AuthConfig::default(),
+            tls: TlsConfig::default(),
             log: LogConfig::default(),
             keepalive: KeepaliveConfig::default(),
             limits: Limits::default(),
@@ -167,6 +227,47 @@ impl Default for LogConfig {
     }
 }
 
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            key_files: Vec::new(),
+            jwks_file: PathBuf::new(),
+            issuer: String::new(),
+            audiences: vec!["holdpoint".to_owned()],
+            leeway_seconds: 30,
+            roles: BTreeMap::new(),
+        }
+    }
+}
+
+impl AuthConfig {
+    /// Whether callers prove nothing, and are believed.
+    #[must_use]
+    pub fn is_development(&self) -> bool {
+        self.key_files.is_empty() && self.jwks_file.as_os_str().is_empty()
+    }
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            client_ca_file: PathBuf::new(),
+            handshake_seconds: 10,
+            allow_plaintext: false,
+        }
+    }
+}
+
+impl TlsConfig {
+    /// Whether connections are encrypted.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.cert_file.as_os_str().is_empty()
+    }
+}
+
 impl Default for KeepaliveConfig {
     fn default() -> Self {
         Self { interval_seconds: 20, timeout_seconds: 10 }
@@ -180,6 +281,8 @@ impl Default for Limits {
             streams_per_connection: 1_024,
             watches: 10_000,
             watches_per_caller: 1_000,
+            calls_per_caller: 2_000,
+            calls_per_second_per_caller: 0,
             sync_streams: 1_000,
             sync_streams_per_caller: 100,
             commands_waiting: 4_096,
@@ -254,14 +357,7 @@ impl Config {
                 faults.push(format!("{key}: {value} is not from {} to {}", allowed.start(), allowed.end()));
             }
         }
-        // Until callers can prove who they are, whoever reaches the port may do everything.
-        if !self.listen.ip().is_loopback() {
-            faults.push(format!(
-                "listen: {} is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without \
-                 configured keys the server takes no other, since it believes every caller",
-                self.listen
-            ));
-        }
+        self.find_unsafe(&mut faults);
         if self.data_dir.as_os_str().is_empty() {
             faults.push("data_dir: empty is not the path of a directory".to_owned());
         }
@@ -274,20 +370,52 @@ impl Config {
         faults
     }
 
-    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 24] {
+    /// What would let in whom it should not.
+    fn find_unsafe(&self, faults: &mut Vec<String>) {
+        let listen = self.listen;
+        if !listen.ip().is_loopback() && self.auth.is_development() {
+            faults.push(format!(
+                "listen: {listen} is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without \
+                 configured keys the server takes no other, since it believes every caller"
+            ));
+        } else if !listen.ip().is_loopback() && !self.tls.is_on() && !self.tls.allow_plaintext {
+            faults.push(format!(
+                "listen: {listen} is not a loopback address, and tokens sent there in plaintext are for everybody \
+                 to read: set tls.cert_file and tls.key_file, or tls.allow_plaintext where something else keeps \
+                 them from others"
+            ));
+        }
+        let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+        let TlsConfig { cert_file, key_file, client_ca_file, .. } = &self.tls;
+        if is_empty(cert_file) != is_empty(key_file) {
+            faults.push("tls: cert_file and key_file are set together, or neither is".to_owned());
+        }
+        if is_empty(cert_file) && !is_empty(client_ca_file) {
+            faults.push("tls.client_ca_file: without tls.cert_file no client shows a certificate".to_owned());
+        }
+        if self.auth.audiences.iter().all(String::is_empty) {
+            faults.push("auth.audiences: a token must be meant for somebody".to_owned());
+        }
+    }
+
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 28] {
         const KIB: u64 = 1 << 10;
         const GIB: u64 = 1 << 30;
 
-        let Self { drain_seconds, store, keepalive, limits, listen: _, data_dir: _, log: _ } = self;
+        let Self { drain_seconds, store, auth, tls, keepalive, limits, .. } = self;
         [
             ("drain_seconds", *drain_seconds, 0..=3_600),
             ("store.cache_bytes", store.cache_bytes, 1_024 * KIB..=1_024 * GIB),
+            ("auth.leeway_seconds", auth.leeway_seconds, 0..=600),
+            ("tls.handshake_seconds", tls.handshake_seconds, 1..=600),
             ("keepalive.interval_seconds", keepalive.interval_seconds, 1..=3_600),
             ("keepalive.timeout_seconds", keepalive.timeout_seconds, 1..=600),
             ("limits.message_bytes", limits.message_bytes as u64, 4 * KIB..=64 << 20),
             ("limits.streams_per_connection", limits.streams_per_connection.into(), 1..=1_000_000),
             ("limits.watches", limits.watches as u64, 1..=10_000_000),
             ("limits.watches_per_caller", limits.watches_per_caller as u64, 1..=10_000_000),
+            ("limits.calls_per_caller", limits.calls_per_caller as u64, 1..=10_000_000),
+            ("limits.calls_per_second_per_caller", limits.calls_per_second_per_caller.into(), 0..=10_000_000),
             ("limits.sync_streams", limits.sync_streams as u64, 1..=10_000_000),
             ("limits.sync_streams_per_caller", limits.sync_streams_per_caller as u64, 1..=10_000_000),
             ("limits.commands_waiting", limits.commands_waiting as u64, 1..=1_000_000),
@@ -516,7 +644,7 @@ mod tests {
             &rows,
             expect![[r#"
                 invalid configuration
-                  listn: no such key among listen, data_dir, drain_seconds, store, log, keepalive, limits (DIR/holdpoint.toml)
+                  listn: no such key among listen, data_dir, drain_seconds, store, reflection, log, audit, auth, tls, keepalive, limits (DIR/holdpoint.toml)
                 invalid configuration
                   keepalive.interval: no such key among interval_seconds, timeout_seconds (DIR/holdpoint.toml)
                 invalid configuration
@@ -626,6 +754,7 @@ mod tests {
             listen = "127.0.0.1:7070"
             data_dir = "holdpoint-data"
             drain_seconds = 10
+            reflection = true
 
             [store]
             kind = "sled"
@@ -634,6 +763,25 @@ mod tests {
             [log]
             format = "text"
             filter = "info"
+
+            [audit]
+            file = ""
+
+            [auth]
+            key_files = []
+            jwks_file = ""
+            issuer = ""
+            audiences = ["holdpoint"]
+            leeway_seconds = 30
+
+            [auth.roles]
+
+            [tls]
+            cert_file = ""
+            key_file = ""
+            client_ca_file = ""
+            handshake_seconds = 10
+            allow_plaintext = false
 
             [keepalive]
             interval_seconds = 20
@@ -644,6 +792,8 @@ mod tests {
             streams_per_connection = 1024
             watches = 10000
             watches_per_caller = 1000
+            calls_per_caller = 2000
+            calls_per_second_per_caller = 0
             sync_streams = 1000
             sync_streams_per_caller = 100
             commands_waiting = 4096

@@ -8,8 +8,10 @@ use std::{
 
 use clap::Parser as _;
 use holdpoint::{
-    cli::{Arguments, Command, ServeArguments},
+    auth::{self, mint::Wish},
+    cli::{Arguments, Command, MintArguments, ServeArguments, TokenCommand},
     config::{self, Config},
+    engine::{Environment as _, System},
     server, telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +23,7 @@ const INTERRUPTED: i32 = 130;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve(&arguments),
+        Command::Token(TokenCommand::Mint(arguments)) => mint(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,8 +36,27 @@ fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     if arguments.print_config() {
         return io::stdout().write_all(config.to_toml().as_bytes()).map_err(Failure::other);
     }
-    telemetry::init(&config.log).map_err(Failure::usage)?;
+    telemetry::init(&config.log, &config.audit).map_err(Failure::usage)?;
     run(config)
+}
+
+fn mint(arguments: MintArguments) -> Result<(), Failure> {
+    let now = System.now().seconds;
+    let wish = Wish {
+        sub: arguments.sub,
+        name: arguments.name,
+        org: arguments.org,
+        groups: arguments.groups,
+        privileges: arguments.privileges,
+        roles: arguments.roles,
+        issuer: arguments.issuer,
+        audience: arguments.audience,
+        key_id: arguments.key_id,
+        issued: u64::try_from(now).unwrap_or_default(),
+        seconds: arguments.expires_in,
+    };
+    let token = auth::mint::mint(&arguments.key, wish).map_err(Failure::usage)?;
+    writeln!(io::stdout(), "{token}").map_err(Failure::other)
 }
 
 #[tokio::main]

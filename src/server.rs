@@ -10,18 +10,20 @@ use std::{
 
 use http::{Request, Response};
 use tokio::{net::TcpListener, time};
-use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     body::Body,
     server::NamedService,
     service::Routes,
-    transport::{self, Server, server::TcpIncoming},
+    transport::{self, Server},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::Service;
 
+use self::tls::Tls;
+pub use self::tls::TlsError;
 use crate::{
+    auth::{Authenticator, SetupError},
     config::{Config, Limits, StoreKind},
     domain,
     engine::{Engine, Options, System},
@@ -32,19 +34,24 @@ use crate::{
             task_service_server::TaskServiceServer, workflow_service_server::WorkflowServiceServer,
         },
     },
-    rpc::{JobService, SyncService, TaskService, WorkflowService, layer::RequestLayer},
+    rpc::{
+        JobService, SyncService, TaskService, WorkflowService,
+        layer::{Gate, RequestLayer},
+    },
     store::{self, MemoryStore, SledOptions, SledStore, Store},
 };
 
+mod accept;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 /// The name by which health checks mean the server as a whole.
 const WHOLE_SERVER: &str = "";
 /// How long those who wait may take to hear that the store has failed.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// How long to wait before accepting again when the system has no descriptors left: it would fail at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often keys and certificates are looked at, whether they have changed.
+const REFRESH: Duration = Duration::from_millis(500);
 
 /// Why the server does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Callers cannot be found out as configured.
+    #[error("cannot tell callers")]
+    Auth(#[from] SetupError),
+    /// Connections cannot be encrypted as configured.
+    #[error("cannot encrypt connections")]
+    Tls(#[from] TlsError),
     /// The descriptors for reflection cannot be read.
     #[error("cannot describe the services")]
     Describe(#[from] tonic_reflection::server::Error),
@@ -149,7 +162,7 @@ pub fn options(limits: &Limits) -> Options {
 /// Everything that is served. Watches and streams of syncs end once `drain` is cancelled.
 ///
 /// # Errors
-/// When the descriptors for reflection cannot be read.
+/// When the descriptors for reflection cannot be read, or a key cannot be used.
 pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> Result<Services, Error> {
     let limits = &config.limits;
     let message_bytes = limits.message_bytes;
@@ -165,12 +178,22 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
             // Without these, tools show the details of an error as bytes.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(Services::new(health)
+    let authenticator = Arc::new(Authenticator::new(&config.auth)?);
+    let now = {
+        let engine = engine.clone();
+        Arc::new(move || engine.now())
+    };
+    let gate = Gate::new(Arc::clone(&authenticator), limits, now);
+    let services = Services::new(health, gate, authenticator)
         .with(JobServiceServer::new(jobs).max_decoding_message_size(message_bytes))
         .with(TaskServiceServer::new(tasks).max_decoding_message_size(message_bytes))
         .with(WorkflowServiceServer::new(workflows).max_decoding_message_size(message_bytes))
         .with(SyncServiceServer::new(syncs).max_decoding_message_size(message_bytes))
-        .with(health_service.max_decoding_message_size(message_bytes))
+        .with(health_service.max_decoding_message_size(message_bytes));
+    if !config.reflection {
+        return Ok(services);
+    }
+    Ok(services
         .with(reflection().build_v1()?.max_decoding_message_size(message_bytes))
         // What older tools ask, grpcurl among them.
         .with(reflection().build_v1alpha()?.max_decoding_message_size(message_bytes)))
@@ -182,11 +205,13 @@ pub struct Services {
     routes: Routes,
     health: HealthReporter,
     names: Vec<&'static str>,
+    gate: Gate,
+    authenticator: Arc<Authenticator>,
 }
 
 impl Services {
-    fn new(health: HealthReporter) -> Self {
-        Self { routes: Routes::default(), health, names: vec![WHOLE_SERVER] }
+    fn new(health: HealthReporter, gate: Gate, authenticator: Arc<Authenticator>) -> Self {
+        Self { routes: Routes::default(), health, names: vec![WHOLE_SERVER], gate, authenticator }
     }
 
     /// Adds a service, and its name to those whose health is told.
@@ -250,14 +275,18 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Er
 /// shutdown open for ever (hyperium/hyper#4170). Connections that outlive it end with the process.
 ///
 /// # Errors
-/// When serving breaks off.
+/// When the certificate cannot be used, or serving breaks off.
 pub async fn serve(
     listener: TcpListener,
     services: Services,
     config: &Config,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Services { routes, health: reporter, names } = services;
+    let Services { routes, health: reporter, names, gate, authenticator } = services;
+    let tls = if config.tls.is_on() { Some(Arc::new(Tls::new(&config.tls)?)) } else { None };
+    let patience = Duration::from_secs(config.tls.handshake_seconds);
+    let connections = accept::connections(listener, tls.clone(), patience);
+    let _refreshing = tokio::spawn(refresh(authenticator, tls, shutdown.clone()));
     let mut health = Health { reporter, names };
     health.serving().await;
 
@@ -265,9 +294,9 @@ pub async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(config.keepalive.interval_seconds)))
         .http2_keepalive_timeout(Some(Duration::from_secs(config.keepalive.timeout_seconds)))
         .max_concurrent_streams(config.limits.streams_per_connection)
-        .layer(RequestLayer::new(&config.limits))
+        .layer(RequestLayer::new(&config.limits, gate))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(accept(listener), shutdown.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(connections, shutdown.clone().cancelled_owned());
     tokio::pin!(serving);
 
     tokio::select! {
@@ -283,20 +312,58 @@ pub async fn serve(
     Ok(())
 }
 
-fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<tokio::net::TcpStream>> {
-    TcpIncoming::from(listener).with_nodelay(Some(true)).then(|accepted| async {
-        if let Err(error) = &accepted {
-            tracing::warn!(error = error as &dyn std::error::Error, "cannot accept a connection");
-            time::sleep(ACCEPT_PAUSE).await;
+/// Reads keys and certificates again when their files have changed. Those that cannot be used change nothing, and are said
+/// once.
+async fn refresh(authenticator: Arc<Authenticator>, tls: Option<Arc<Tls>>, shutdown: CancellationToken) {
+    let mut told = [String::new(), String::new()];
+    while shutdown.run_until_cancelled(time::sleep(REFRESH)).await.is_some() {
+        let (authenticator, tls) = (Arc::clone(&authenticator), tls.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let keys = match &*authenticator {
+                Authenticator::Tokens(tokens) => tokens.refresh().map_err(|error| described(&error)),
+                Authenticator::Development => Ok(false),
+            };
+            let certificate = tls.map_or(Ok(false), |tls| tls.refresh());
+            [("keys", keys), ("certificate", certificate.map_err(|error| described(&error)))]
+        });
+        let Ok(read) = read.await else { return };
+        for ((what, outcome), told) in read.into_iter().zip(&mut told) {
+            match outcome {
+                Ok(true) => tracing::info!(what, "read again"),
+                Ok(false) => {}
+                Err(error) if error == *told => continue,
+                Err(error) => {
+                    tracing::error!(what, error, "cannot be read again: those before stay");
+                    *told = error;
+                    continue;
+                }
+            }
+            told.clear();
         }
-        accepted
-    })
+    }
+}
+
+fn described(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 fn warn_of_what_is_not_safe(config: &Config) {
-    tracing::warn!(
-        "DEVELOPMENT MODE: every caller on this machine is believed to be who it says, and may do everything"
-    );
+    if config.auth.is_development() {
+        tracing::warn!(
+            "DEVELOPMENT MODE: every caller on this machine is believed to be who it says, and may do everything"
+        );
+    }
+    if !config.listen.ip().is_loopback() && !config.tls.is_on() {
+        tracing::warn!(
+            "PLAINTEXT: whoever is between the server and its callers can read tokens, and use them"
+        );
+    }
     if config.store.kind == StoreKind::Memory {
         tracing::warn!("THE STORE IS IN MEMORY: everything is lost when the server stops");
     }

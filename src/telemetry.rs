@@ -1,13 +1,26 @@
-//! The log: what goes to stderr, and in which form. Stdout is not ours to write to here.
+//! The log: what goes to stderr, and in which form; and the audit, which goes to a file of its own. Stdout is not ours to
+//! write to here.
 
 use std::{
     env,
+    fs::{File, OpenOptions},
     io::{self, IsTerminal as _},
+    path::PathBuf,
+    sync::Mutex,
 };
 
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, ParseError, filter_fn},
+    fmt,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{AuditConfig, LogConfig, LogFormat};
+
+/// The target of events that tell who changed what: see `config::AuditConfig`.
+pub const AUDIT: &str = "audit";
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -22,17 +35,20 @@ pub enum Error {
         /// What is wrong with them.
         source: ParseError,
     },
+    /// The audit's file cannot be opened.
+    #[error("cannot add to audit.file {}", .0.display())]
+    Audit(PathBuf, #[source] io::Error),
     /// A log was set up before.
     #[error("the log was set up before")]
     Again(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Sends the log of this process to stderr from here on. `RUST_LOG`, where it is set and not empty, stands over the
-/// configured filter.
+/// Sends the log of this process to stderr from here on, and the audit to its file. `RUST_LOG`, where it is set and not
+/// empty, stands over the configured filter of the log.
 ///
 /// # Errors
-/// When the directives cannot be read, or it was called before.
-pub fn init(config: &LogConfig) -> Result<(), Error> {
+/// When the directives cannot be read, the audit's file cannot be opened, or it was called before.
+pub fn init(config: &LogConfig, audit: &AuditConfig) -> Result<(), Error> {
     let (origin, directives) = match env::var(EnvFilter::DEFAULT_ENV) {
         Ok(directives) if !directives.is_empty() => (EnvFilter::DEFAULT_ENV, directives),
         Ok(_) | Err(_) => ("log.filter", config.filter.clone()),
@@ -40,10 +56,30 @@ pub fn init(config: &LogConfig) -> Result<(), Error> {
     let filter =
         EnvFilter::try_new(&directives).map_err(|source| Error::Filter { origin, directives, source })?;
 
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match config.format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.json().try_init(),
+    let log = fmt::layer().with_writer(io::stderr);
+    let log = match config.format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => log.json().boxed(),
+    };
+    let is_audit = filter_fn(|metadata| metadata.target() == AUDIT);
+    let log = log.with_filter(filter.and(is_audit.clone().not()));
+    let audit = audit_file(audit)?.map(|file| {
+        let lines = fmt::layer().json().flatten_event(true).with_writer(Mutex::new(file));
+        let lines = lines.with_level(false).with_target(false).with_current_span(false).with_span_list(false);
+        lines.with_filter(is_audit)
+    });
+    tracing_subscriber::registry()
+        .with(log)
+        .with(audit)
+        .try_init()
+        .map_err(|error| Error::Again(error.into()))
+}
+
+/// The file that the audit's lines are added to, if there is to be one.
+fn audit_file(config: &AuditConfig) -> Result<Option<File>, Error> {
+    if config.file.as_os_str().is_empty() {
+        return Ok(None);
     }
-    .map_err(Error::Again)
+    let file = OpenOptions::new().create(true).append(true).open(&config.file);
+    file.map(Some).map_err(|error| Error::Audit(config.file.clone(), error))
 }

@@ -26,6 +26,7 @@ pub fn caller(headers: &HeaderMap) -> Result<Caller, Refusal> {
         org: single(headers, ORG)?.to_owned(),
         groups: list(headers, GROUPS)?,
         privileges: privileges(headers)?,
+        expires: None,
     })
 }
 
@@ -33,7 +34,7 @@ fn single<'a>(headers: &'a HeaderMap, key: &'static str) -> Result<&'a str, Refu
     let mut values = headers.get_all(key).iter();
     let Some(value) = values.next() else { return Ok(DEFAULT) };
     if values.next().is_some() {
-        return Err(Refusal { key, problem: "must be given once" });
+        return Err(Refusal::Metadata { key, problem: "must be given once" });
     }
     text(key, value).and_then(|text| identifier(key, text))
 }
@@ -57,14 +58,15 @@ fn privileges(headers: &HeaderMap) -> Result<Privileges, Refusal> {
     if !headers.contains_key(PRIVILEGES) {
         return Ok(Privileges::All);
     }
-    let privilege = |name: String| Privilege::ALL.iter().copied().find(|privilege| privilege.name() == name);
     let names = list(headers, PRIVILEGES)?;
-    let found = names.into_iter().map(privilege).collect::<Option<_>>();
-    found.map(Privileges::Only).ok_or(Refusal { key: PRIVILEGES, problem: "must be names of privileges" })
+    let found = names.iter().map(|name| Privilege::named(name)).collect::<Option<_>>();
+    found
+        .map(Privileges::Only)
+        .ok_or(Refusal::Metadata { key: PRIVILEGES, problem: "must be names of privileges" })
 }
 
 fn text<'a>(key: &'static str, value: &'a HeaderValue) -> Result<&'a str, Refusal> {
-    value.to_str().map_err(|_| Refusal { key, problem: "must be ASCII" })
+    value.to_str().map_err(|_| Refusal::Metadata { key, problem: "must be ASCII" })
 }
 
 fn identifier<'a>(key: &'static str, text: &'a str) -> Result<&'a str, Refusal> {
@@ -72,7 +74,7 @@ fn identifier<'a>(key: &'static str, text: &'a str) -> Result<&'a str, Refusal> 
     if (1..=CHARACTERS_MAX).contains(&text.len()) && text.bytes().all(allowed) {
         Ok(text)
     } else {
-        Err(Refusal { key, problem: "must be 1 to 64 letters, digits or -_.:@" })
+        Err(Refusal::Metadata { key, problem: "must be 1 to 64 letters, digits or -_.:@" })
     }
 }
 
@@ -111,7 +113,7 @@ mod tests {
                 headers.append(*key, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             let outcome = match caller(&headers) {
-                Ok(Caller { user, name, org, groups, privileges: Privileges::All }) => {
+                Ok(Caller { user, name, org, groups, privileges: Privileges::All, .. }) => {
                     format!("{user} ({name}) of {org} in {groups:?}")
                 }
                 Ok(Caller { user, privileges: Privileges::Only(privileges), .. }) => {

@@ -1,6 +1,9 @@
 //! What a caller may do.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 macro_rules! privileges {
     ($($privilege:ident $name:literal: $meaning:literal;)*) => {
@@ -46,6 +49,14 @@ privileges! {
     AdminAdvanced "adminAdvanced": "Refresh steps, and run the server.";
 }
 
+impl Privilege {
+    /// The privilege of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|privilege| privilege.name() == name)
+    }
+}
+
 impl fmt::Display for Privilege {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -69,5 +80,37 @@ impl Privileges {
             Self::All => true,
             Self::Only(privileges) => privileges.contains(&privilege),
         }
+    }
+}
+
+/// The privileges that roles stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roles(BTreeMap<String, BTreeSet<Privilege>>);
+
+/// A role is configured with a privilege that there is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("auth.roles.{role}: there is no privilege {privilege:?}")]
+pub struct RoleError {
+    /// The role.
+    pub role: String,
+    /// What it names.
+    pub privilege: String,
+}
+
+impl Roles {
+    pub(super) fn new(configured: &BTreeMap<String, Vec<String>>) -> Result<Self, RoleError> {
+        let privileges = |(role, names): (&String, &Vec<String>)| {
+            let named = names.iter().map(|name| match Privilege::named(name) {
+                Some(privilege) => Ok(privilege),
+                None => Err(RoleError { role: role.clone(), privilege: name.clone() }),
+            });
+            Ok((role.clone(), named.collect::<Result<_, _>>()?))
+        };
+        Ok(Self(configured.iter().map(privileges).collect::<Result<_, _>>()?))
+    }
+
+    /// What a role stands for; nothing, where it is not configured.
+    pub(super) fn privileges(&self, role: &str) -> impl Iterator<Item = Privilege> + use<'_> {
+        self.0.get(role).into_iter().flatten().copied()
     }
 }

@@ -14,6 +14,13 @@ Examples:
   HOLDPOINT_LIMITS__WATCHES=100 holdpoint serve --log-format json
   holdpoint serve --print-config > holdpoint.toml";
 
+const TOKEN_EXAMPLES: &str = "\
+Examples:
+  head -c 32 /dev/urandom | base64 > secret
+  holdpoint serve --set 'auth.key_files=[\"secret\"]'
+  holdpoint token mint --key secret --org acme --sub ann --privileges all
+  grpcurl -plaintext -H \"authorization: Bearer $(holdpoint token mint --key secret)\" ...";
+
 /// One true record of a job, kept over gRPC, and watched live.
 #[derive(Debug, Parser)]
 #[command(name = "holdpoint", version, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -29,6 +36,55 @@ pub enum Command {
     /// Serve until told to stop: the first SIGTERM or SIGINT lets open calls finish, the second does not wait.
     #[command(after_help = EXAMPLES)]
     Serve(ServeArguments),
+    /// Tokens, by which callers prove who they are.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token from a local key, for trying things out, and print it.
+    #[command(after_help = TOKEN_EXAMPLES)]
+    Mint(MintArguments),
+}
+
+/// The flags of `token mint`.
+#[derive(Debug, Args)]
+pub struct MintArguments {
+    /// The key to sign with: a private one in PEM (PKCS #8; RSA, P-256 or Ed25519), or a secret of 32 bytes or more.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The user.
+    #[arg(long, value_name = "USER", default_value = "dev")]
+    pub sub: String,
+    /// The organization.
+    #[arg(long, default_value = "dev")]
+    pub org: String,
+    /// What people call the user.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The user's groups, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// What the user may do, separated by commas; `all` for everything.
+    #[arg(long, value_delimiter = ',', value_name = "PRIVILEGE")]
+    pub privileges: Vec<String>,
+    /// The user's roles, which the server's configuration gives a meaning, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "ROLE")]
+    pub roles: Vec<String>,
+    /// Who issues it.
+    #[arg(long, default_value = "")]
+    pub issuer: String,
+    /// Whom it is meant for.
+    #[arg(long, default_value = "holdpoint")]
+    pub audience: String,
+    /// What the key is called, where the server has it from a key set.
+    #[arg(long, value_name = "KID")]
+    pub key_id: Option<String>,
+    /// For how long it is good, such as `90s`, `15m`, `1h` or `7d`.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
+    pub expires_in: u64,
 }
 
 /// The flags of `serve`. Each stands over the environment (`HOLDPOINT_LISTEN`, `HOLDPOINT_LOG__FORMAT`), that over the
@@ -91,6 +147,18 @@ impl ServeArguments {
     }
 }
 
+/// Seconds, minutes, hours or days.
+fn seconds(text: &str) -> Result<u64, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
+    let found = units.iter().find_map(|(unit, seconds)| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(u64::from(number) * seconds)
+    });
+    found
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(|| "it is not a time such as 90s, 15m, 1h or 7d".to_owned())
+}
+
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -121,7 +189,9 @@ mod tests {
             "--set",
             "limits.watches=3",
         ];
-        let Command::Serve(arguments) = Arguments::try_parse_from(typed).unwrap().command;
+        let Command::Serve(arguments) = Arguments::try_parse_from(typed).unwrap().command else {
+            panic!("it is `serve`");
+        };
         let config = config::Config::load(&arguments.sources(Vec::new())).unwrap();
         assert_eq!(config.listen.port(), 1);
         assert_eq!(config.limits.watches, 3);
@@ -129,7 +199,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused() {
-        let rows: [&[&str]; 6] = [
+        let rows: [&[&str]; 9] = [
+            &["holdpoint", "token", "mint"],
+            &["holdpoint", "token", "mint", "--key", "k", "--expires-in", "0s"],
+            &["holdpoint", "token", "mint", "--key", "k", "--expires-in", "soon"],
             &["holdpoint"],
             &["holdpoint", "sing"],
             &["holdpoint", "serve", "--store", "paper"],

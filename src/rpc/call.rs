@@ -4,25 +4,22 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
 
-use super::{layer::record_request_id, status};
+use super::{access::Access, layer, status};
 use crate::{
     auth::{Caller, Privilege},
     engine::{Origin, RequestStamp},
     proto::v1::{Actor, actor},
 };
 
-/// Takes a request apart, if the caller may make it: that takes all of the privileges.
-///
-/// # Errors
-/// PERMISSION_DENIED naming the first privilege that is missing.
+/// Takes a request apart. The caller may make it: the layer around all services has looked.
 ///
 /// # Panics
-/// When no caller was put into the request: the layer around all services does, or answers itself.
-pub(super) fn open<M>(request: Request<M>, needed: &[Privilege]) -> Result<(Caller, M), Status> {
+/// When it has not, for nothing says what the RPC takes.
+pub(super) fn open<M>(request: Request<M>) -> (Caller, M) {
     let (_, mut extensions, message) = request.into_parts();
+    extensions.get::<Access>().expect("`access` says what every RPC takes");
     let caller = extensions.remove::<Caller>().expect("the layer around all services tells the caller");
-    check(&caller, needed)?;
-    Ok((caller, message))
+    (caller, message)
 }
 
 /// # Errors
@@ -52,9 +49,8 @@ pub(super) fn origin(
     Origin { org: caller.org.clone(), actor, request, validate_only }
 }
 
-/// Has the trace of the call tell the request id, which is well formed.
-pub(super) fn trace(origin: &Origin) {
-    if let Some(request) = &origin.request {
-        record_request_id(&request.id);
-    }
+/// Has the trace and the audit of the call tell what it is about, and its request id. Both are well formed.
+pub(super) fn trace(origin: &Origin, resource: &str) {
+    let request_id = origin.request.as_ref().map_or("", |request| &request.id);
+    layer::note(resource, request_id, origin.validate_only);
 }

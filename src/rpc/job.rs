@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     call,
+    expiry::Expiry,
     parse::{self, Violations},
     slots::Slots,
     status, token,
@@ -57,9 +58,9 @@ impl JobService {
     where
         C: Command + Sync,
     {
-        call::trace(&origin);
         let (Target::Job(id) | Target::Client(id) | Target::Task(id)) = command.target();
         let id = id.to_owned();
+        call::trace(&origin, &id);
         let reply = self.engine.execute(origin, command).await;
         reply.map(Response::new).map_err(|error| status::from_engine(&id, error))
     }
@@ -67,8 +68,8 @@ impl JobService {
 
 /// A method that names a job and changes it: origin, command, engine.
 macro_rules! mutation {
-    ($self:ident, $request:ident, $privilege:ident, $method:literal, |$message:ident, $caller:ident| $command:expr) => {{
-        let ($caller, $message) = call::open($request, &[Privilege::$privilege])?;
+    ($self:ident, $request:ident, $method:literal, |$message:ident, $caller:ident| $command:expr) => {{
+        let ($caller, $message) = call::open($request);
         let origin = call::origin(&$caller, $method, &$message, &$message.request_id, $message.validate_only);
         let command = $command;
         $self.execute(origin, command).await
@@ -84,7 +85,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<CreateJobRequest>,
     ) -> Result<Response<CreateJobResponse>, Status> {
-        mutation!(self, request, JobCreate, "CreateJob", |message, caller| {
+        mutation!(self, request, "CreateJob", |message, caller| {
             parse::create_job(&self.limits, &self.engine, &caller, message)?
         })
     }
@@ -93,17 +94,14 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<UpdateJobRequest>,
     ) -> Result<Response<UpdateJobResponse>, Status> {
-        mutation!(self, request, JobUpdate, "UpdateJob", |message, caller| parse::update_job(
-            &self.limits,
-            message
-        )?)
+        mutation!(self, request, "UpdateJob", |message, caller| parse::update_job(&self.limits, message)?)
     }
 
     async fn abort_job(
         &self,
         request: Request<AbortJobRequest>,
     ) -> Result<Response<AbortJobResponse>, Status> {
-        mutation!(self, request, JobClose, "AbortJob", |message, caller| {
+        mutation!(self, request, "AbortJob", |message, caller| {
             let mut violations = Violations::new(&self.limits);
             violations.text("reason", message.reason.as_deref());
             let (job_id, etag) =
@@ -116,7 +114,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<CloseJobRequest>,
     ) -> Result<Response<CloseJobResponse>, Status> {
-        mutation!(self, request, JobClose, "CloseJob", |message, caller| {
+        mutation!(self, request, "CloseJob", |message, caller| {
             let violations = Violations::new(&self.limits);
             let (job_id, etag) =
                 parse::named_job(violations, message.job_id, message.etag, &message.request_id)?;
@@ -128,7 +126,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<PerformJobActionRequest>,
     ) -> Result<Response<PerformJobActionResponse>, Status> {
-        let (caller, message) = call::open(request, &[])?;
+        let (caller, message) = call::open(request);
         let origin =
             call::origin(&caller, "PerformJobAction", &message, &message.request_id, message.validate_only);
         let org_id = message.org_id.clone();
@@ -137,7 +135,7 @@ impl job_service_server::JobService for JobService {
         if org_id.is_some_and(|org_id| org_id != caller.org) {
             return Err(status::job_not_found("jobId", &action.job_id));
         }
-        call::trace(&origin);
+        call::trace(&origin, &action.job_id);
         let job_id = action.job_id.clone();
         let reply = self.engine.perform(origin, action).await;
         reply.map(Response::new).map_err(|error| status::from_engine(&job_id, error))
@@ -147,37 +145,28 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<AssignStepRequest>,
     ) -> Result<Response<AssignStepResponse>, Status> {
-        mutation!(self, request, JobAssign, "AssignStep", |message, caller| parse::assign_step(
-            &self.limits,
-            message
-        )?)
+        mutation!(self, request, "AssignStep", |message, caller| parse::assign_step(&self.limits, message)?)
     }
 
     async fn reopen_job(
         &self,
         request: Request<ReopenJobRequest>,
     ) -> Result<Response<ReopenJobResponse>, Status> {
-        mutation!(self, request, JobReopenClosed, "ReopenJob", |message, caller| parse::reopen_job(
-            &self.limits,
-            message
-        )?)
+        mutation!(self, request, "ReopenJob", |message, caller| parse::reopen_job(&self.limits, message)?)
     }
 
     async fn exclude_job(
         &self,
         request: Request<ExcludeJobRequest>,
     ) -> Result<Response<ExcludeJobResponse>, Status> {
-        mutation!(self, request, JobUpdate, "ExcludeJob", |message, caller| parse::exclude_job(
-            &self.limits,
-            message
-        )?)
+        mutation!(self, request, "ExcludeJob", |message, caller| parse::exclude_job(&self.limits, message)?)
     }
 
     async fn list_holds(
         &self,
         request: Request<ListHoldsRequest>,
     ) -> Result<Response<ListHoldsResponse>, Status> {
-        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
+        let (caller, message) = call::open(request);
         let mut violations = Violations::new(&self.limits);
         let query = parse::hold_query(&mut violations, &message);
         let limit = violations.page_size("page_size", message.page_size, PAGE_SIZE);
@@ -210,7 +199,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<DeleteJobRequest>,
     ) -> Result<Response<DeleteJobResponse>, Status> {
-        mutation!(self, request, JobDelete, "DeleteJob", |message, caller| {
+        mutation!(self, request, "DeleteJob", |message, caller| {
             let violations = Violations::new(&self.limits);
             let (job_id, etag) =
                 parse::named_job(violations, message.job_id, message.etag, &message.request_id)?;
@@ -219,7 +208,7 @@ impl job_service_server::JobService for JobService {
     }
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
-        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
+        let (caller, message) = call::open(request);
         let mut violations = Violations::new(&self.limits);
         let (target, key, id) = match (message.job_id.as_str(), message.client_job_id.as_str()) {
             ("", "") => {
@@ -259,7 +248,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<ListJobsRequest>,
     ) -> Result<Response<ListJobsResponse>, Status> {
-        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
+        let (caller, message) = call::open(request);
         let mut violations = Violations::new(&self.limits);
         let filter = parse::filter(&mut violations, &caller, message.filter, &["job"]);
         let limit = violations.page_size("page_size", message.page_size, PAGE_SIZE);
@@ -294,7 +283,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<CountJobsRequest>,
     ) -> Result<Response<CountJobsResponse>, Status> {
-        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
+        let (caller, message) = call::open(request);
         let mut violations = Violations::new(&self.limits);
         let filter = parse::filter(&mut violations, &caller, message.filter, &["job"]);
         violations.check()?;
@@ -307,7 +296,7 @@ impl job_service_server::JobService for JobService {
         &self,
         request: Request<ListJobEventsRequest>,
     ) -> Result<Response<ListJobEventsResponse>, Status> {
-        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
+        let (caller, message) = call::open(request);
         let mut violations = Violations::new(&self.limits);
         violations.id("job_id", &message.job_id);
         if message.after_revision < 0 {
@@ -349,20 +338,22 @@ impl job_service_server::JobService for JobService {
     }
 
     async fn watch_job(&self, request: Request<WatchJobRequest>) -> Result<Response<WatchJobStream>, Status> {
-        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
+        let (caller, message) = call::open(request);
         let wish = parse::watch_job(&self.limits, &caller, message)?;
         let slot = self.slots.take(&caller)?;
-        watch::job_stream(&self.engine, wish, slot, self.drain.clone()).await.map(Response::new)
+        let expiry = Expiry::of(&caller, &self.engine.now());
+        watch::job_stream(&self.engine, wish, slot, self.drain.clone(), expiry).await.map(Response::new)
     }
 
     async fn watch_jobs(
         &self,
         request: Request<WatchJobsRequest>,
     ) -> Result<Response<WatchJobsStream>, Status> {
-        let (caller, message) = call::open(request, &[Privilege::JobRead])?;
+        let (caller, message) = call::open(request);
         let wish = parse::watch_jobs(&self.limits, &caller, message)?;
         let slot = self.slots.take(&caller)?;
-        watch::jobs_stream(&self.engine, wish, slot, self.drain.clone()).await.map(Response::new)
+        let expiry = Expiry::of(&caller, &self.engine.now());
+        watch::jobs_stream(&self.engine, wish, slot, self.drain.clone(), expiry).await.map(Response::new)
     }
 }
 

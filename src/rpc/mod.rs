@@ -1,6 +1,8 @@
 //! Where gRPC begins and ends: every method parses, calls the engine, and renders. Nothing is decided here.
 
+pub mod access;
 mod call;
+mod expiry;
 mod job;
 pub mod layer;
 mod outbox;

@@ -12,9 +12,9 @@ use futures_util::{
 };
 use tonic::{Status, Streaming};
 
-use super::{parse, slots::Slot, status, sync, watch::Drain};
+use super::{expiry::Expiry, layer, parse, slots::Slot, status, sync, watch::Drain};
 use crate::{
-    auth::Caller,
+    auth::{Caller, Refusal},
     config::Limits,
     engine::Engine,
     proto::v1::{
@@ -30,6 +30,9 @@ mod tests;
 /// shared and the next sync has arrived when the last is answered.
 const IN_HAND_MAX: usize = 8;
 
+/// Each sync of a stream is a change of its own, and has its own line in the audit.
+const STREAM_SYNC: &str = "/holdpoint.v1.SyncService/StreamSync";
+
 /// What `StreamSync` answers with.
 pub type StreamSyncStream = Pin<Box<dyn Stream<Item = Result<StreamSyncResponse, Status>> + Send>>;
 
@@ -43,6 +46,8 @@ pub(super) struct Outbox<R = Streaming<StreamSyncRequest>> {
     in_hand: FuturesOrdered<BoxFuture<'static, StreamSyncResponse>>,
     /// There may be further requests, and they are wanted.
     is_reading: bool,
+    /// When the caller's credentials are no longer good.
+    expiry: Expiry,
     /// What the stream ends with, once all that is in hand is answered; `None`: OK.
     end: Option<Status>,
     drain: Drain,
@@ -65,6 +70,7 @@ where
             return Err(status::shutting_down());
         }
         let in_hand = FuturesOrdered::new();
+        let expiry = Expiry::of(&caller, &engine.now());
         Ok(Self {
             engine,
             limits,
@@ -72,6 +78,7 @@ where
             requests,
             in_hand,
             is_reading: true,
+            expiry,
             end: None,
             drain,
             _slot: slot,
@@ -88,7 +95,7 @@ where
     /// The next answer. `None`: the stream ends.
     async fn next(&mut self) -> Option<Result<StreamSyncResponse, Status>> {
         loop {
-            let Self { engine, requests, in_hand, drain, .. } = self;
+            let Self { engine, requests, in_hand, drain, expiry, .. } = self;
             let may_read = self.is_reading && in_hand.len() < IN_HAND_MAX;
             let read = async {
                 engine.room().await;
@@ -98,6 +105,9 @@ where
                 biased;
                 Some(answer) = in_hand.next() => return Some(Ok(answer)),
                 () = drain.cancelled(), if may_read => self.finish(Some(status::shutting_down())),
+                () = expiry.passed(), if may_read => {
+                    self.finish(Some(status::not_let_in(Refusal::Expired)));
+                }
                 request = read, if may_read => match request {
                     Some(Ok(request)) => self.take(request),
                     Some(Err(broken)) => self.finish(Some(broken)),
@@ -117,7 +127,10 @@ where
     /// Queues a sync behind those before it. One that cannot be is answered in its turn.
     fn take(&mut self, request: StreamSyncRequest) {
         let StreamSyncRequest { mut tag, sync } = request;
-        let answer = self.submit(&tag, sync.unwrap_or_default());
+        let sync = sync.unwrap_or_default();
+        let (caller, request_id) = (self.caller.clone(), sync.request_id.clone());
+        let client_job_id = sync.metadata.as_ref().map(|metadata| metadata.client_job_id().to_owned());
+        let answer = self.submit(&tag, sync);
         if let Some((end, _)) = tag.char_indices().nth(parse::TAG_CHARACTERS_MAX) {
             tag.truncate(end);
         }
@@ -126,6 +139,8 @@ where
                 Ok(answer) => answer.await,
                 Err(refusal) => Err(refusal),
             };
+            let resource = client_job_id.unwrap_or_default();
+            layer::audit(&caller, STREAM_SYNC, &resource, &request_id, answer.as_ref().err());
             let result = match answer {
                 Ok(response) => Outcome::Response(response),
                 Err(refusal) => Outcome::Error(status::as_message(&refusal)),
@@ -142,10 +157,8 @@ where
         let origin = sync::origin(&self.caller, &message);
         let sync = parse::tagged_sync(&self.limits, tag, message)?;
         let client_job_id = sync.client_job_id().to_owned();
-        let answer = match self.engine.submit(origin, sync) {
-            Ok(answer) => answer,
-            Err(error) => return Err(status::from_engine(&client_job_id, error)),
-        };
+        let answer = self.engine.submit(origin, sync);
+        let answer = answer.map_err(|error| status::from_engine(&client_job_id, error))?;
         Ok(async move { answer.await.map_err(|error| status::from_engine(&client_job_id, error)) })
     }
 }

@@ -1,4 +1,4 @@
-//! How many streams of a kind are open, in all and for each caller.
+//! How many calls of a kind are open, in all and for each caller.
 
 use std::{
     collections::HashMap,
@@ -10,25 +10,26 @@ use tonic::Status;
 use super::status;
 use crate::{auth::Caller, config::Limits};
 
-/// Counts open streams of a kind against their limits. Clones count together.
-#[derive(Clone)]
+/// Counts open calls of a kind against their limits. Clones count together.
+#[derive(Clone, Debug)]
 pub(super) struct Slots {
     open: Arc<Mutex<Open>>,
-    max: Limit,
+    max: Option<Limit>,
     max_per_caller: Limit,
 }
 
 /// The name of a member of [`Limits`], and its value.
 type Limit = (&'static str, usize);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Open {
     total: usize,
     /// By organization and user.
     by_caller: HashMap<(String, String), usize>,
 }
 
-/// One open stream. Dropping it gives the slot back.
+/// One open call. Dropping it gives the slot back.
+#[derive(Debug)]
 pub(super) struct Slot {
     slots: Slots,
     caller: (String, String),
@@ -36,31 +37,35 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn watches(limits: &Limits) -> Self {
-        Self::new(("watches", limits.watches), ("watches_per_caller", limits.watches_per_caller))
+        Self::new(Some(("watches", limits.watches)), ("watches_per_caller", limits.watches_per_caller))
     }
 
     pub(super) fn sync_streams(limits: &Limits) -> Self {
         Self::new(
-            ("sync_streams", limits.sync_streams),
+            Some(("sync_streams", limits.sync_streams)),
             ("sync_streams_per_caller", limits.sync_streams_per_caller),
         )
     }
 
-    fn new(max: Limit, max_per_caller: Limit) -> Self {
+    /// Calls that wait for their answer.
+    pub(super) fn calls(limits: &Limits) -> Self {
+        Self::new(None, ("calls_per_caller", limits.calls_per_caller))
+    }
+
+    fn new(max: Option<Limit>, max_per_caller: Limit) -> Self {
         Self { open: Arc::default(), max, max_per_caller }
     }
 
     pub(super) fn take(&self, caller: &Caller) -> Result<Slot, Status> {
         let caller = (caller.org.clone(), caller.user.clone());
         let mut open = self.lock();
-        let (limit, max) = self.max;
-        if open.total >= max {
-            return Err(status::limit_exceeded(limit, max as u64));
+        if let Some((limit, max)) = self.max.filter(|(_, max)| open.total >= *max) {
+            return Err(status::limit_exceeded_for_now(limit, max as u64, None));
         }
         let of_caller = open.by_caller.entry(caller.clone()).or_default();
         let (limit, max) = self.max_per_caller;
         if *of_caller >= max {
-            return Err(status::limit_exceeded(limit, max as u64));
+            return Err(status::limit_exceeded_for_now(limit, max as u64, None));
         }
         *of_caller += 1;
         open.total += 1;
@@ -98,9 +103,10 @@ mod tests {
             org: "org".to_owned(),
             groups: Vec::new(),
             privileges: crate::auth::Privileges::All,
+            expires: None,
         };
         let limit = |taken: Result<Slot, Status>| taken.err().map(|status| status.message().to_owned());
-        let slots = Slots::new(("watches", 3), ("watches_per_caller", 2));
+        let slots = Slots::new(Some(("watches", 3)), ("watches_per_caller", 2));
         let first = slots.take(&caller("a")).unwrap();
         let _second = slots.take(&caller("a")).unwrap();
         let refused = limit(slots.take(&caller("a"))).unwrap();

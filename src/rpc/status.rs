@@ -100,12 +100,22 @@ pub fn message_too_large(maximum: usize) -> Status {
     limit_exceeded("message_bytes", maximum as u64)
 }
 
-/// INVALID_ARGUMENT: the metadata that tells the caller is wrong.
+/// INVALID_ARGUMENT: the metadata that tells the caller is wrong. UNAUTHENTICATED: the credentials are not there, or not good.
 #[must_use]
-pub fn caller_invalid(refusal: &auth::Refusal) -> Status {
-    let key = ("key", refusal.key.to_owned());
-    let message = refusal.to_string();
-    refuse(Code::InvalidArgument, message, ErrorReason::CallerInvalid, [key], ErrorDetails::new())
+pub fn not_let_in(refusal: auth::Refusal) -> Status {
+    let unauthenticated = |reason| {
+        let (message, details) = (refusal.to_string(), ErrorDetails::new());
+        refuse(Code::Unauthenticated, message, reason, [], details)
+    };
+    match refusal {
+        auth::Refusal::Metadata { key, .. } => {
+            let (message, key) = (refusal.to_string(), ("key", key.to_owned()));
+            refuse(Code::InvalidArgument, message, ErrorReason::CallerInvalid, [key], ErrorDetails::new())
+        }
+        auth::Refusal::Missing => unauthenticated(ErrorReason::CredentialsMissing),
+        auth::Refusal::Invalid(_) => unauthenticated(ErrorReason::CredentialsInvalid),
+        auth::Refusal::Expired => unauthenticated(ErrorReason::CredentialsExpired),
+    }
 }
 
 /// UNAVAILABLE: the server is going away. Clients are asked to come back at different times.
@@ -122,6 +132,16 @@ pub fn limit_exceeded(limit: &'static str, maximum: u64) -> Status {
     let message = format!("the limit {limit} of {maximum} would be passed");
     let metadata = [("limit", limit.to_owned()), ("maximum", maximum.to_string())];
     refuse(Code::ResourceExhausted, message, ErrorReason::LimitExceeded, metadata, ErrorDetails::new())
+}
+
+/// RESOURCE_EXHAUSTED: `limit` would be passed now; there is room for more later, and after `retry` where that is known.
+#[must_use]
+pub fn limit_exceeded_for_now(limit: &'static str, maximum: u64, retry: Option<Duration>) -> Status {
+    let message = format!("the limit {limit} of {maximum} would be passed");
+    let metadata = [("limit", limit.to_owned()), ("maximum", maximum.to_string())];
+    let retry = retry.unwrap_or_else(|| random(RECONNECT_MILLISECONDS));
+    let details = ErrorDetails::with_retry_info(Some(retry));
+    refuse(Code::ResourceExhausted, message, ErrorReason::LimitExceeded, metadata, details)
 }
 
 /// RESOURCE_EXHAUSTED: more commands wait than the server takes on.
@@ -455,11 +475,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_code_its_reason_and_its_metadata() {
-        let caller = auth::caller(&http::HeaderMap::from_iter([(
-            http::HeaderName::from_static("holdpoint-org"),
-            http::HeaderValue::from_static("a b"),
-        )]))
-        .unwrap_err();
+        let metadata = auth::Refusal::Metadata { key: "holdpoint-org", problem: "must be given once" };
         check(
             &[
                 invalid(vec![violation("job_id", "is required")], 0),
@@ -467,7 +483,10 @@ mod tests {
                 deadline_exceeded(),
                 malformed("invalid varint"),
                 message_too_large(4096),
-                caller_invalid(&caller),
+                not_let_in(metadata),
+                not_let_in(auth::Refusal::Missing),
+                not_let_in(auth::Refusal::Invalid("is longer than 8 KiB")),
+                not_let_in(auth::Refusal::Expired),
                 shutting_down(),
                 limit_exceeded("watches", 10),
                 overloaded(),
@@ -479,7 +498,10 @@ mod tests {
                 DeadlineExceeded DEADLINE_EXCEEDED {} violations=0: the deadline of the call has passed; a change may have been made
                 InvalidArgument MESSAGE_MALFORMED {} violations=0: the message cannot be decoded: invalid varint
                 ResourceExhausted LIMIT_EXCEEDED {"limit": "message_bytes", "maximum": "4096"} violations=0: the limit message_bytes of 4096 would be passed
-                InvalidArgument CALLER_INVALID {"key": "holdpoint-org"} violations=0: holdpoint-org must be 1 to 64 letters, digits or -_.:@
+                InvalidArgument CALLER_INVALID {"key": "holdpoint-org"} violations=0: holdpoint-org must be given once
+                Unauthenticated CREDENTIALS_MISSING {} violations=0: the call has no bearer token in its authorization metadata
+                Unauthenticated CREDENTIALS_INVALID {} violations=0: the bearer token is longer than 8 KiB
+                Unauthenticated CREDENTIALS_EXPIRED {} violations=0: the bearer token has expired
                 Unavailable SHUTTING_DOWN {} retry violations=0: the server is shutting down
                 ResourceExhausted LIMIT_EXCEEDED {"limit": "watches", "maximum": "10"} violations=0: the limit watches of 10 would be passed
                 ResourceExhausted OVERLOADED {} retry violations=0: the server is overloaded

@@ -11,7 +11,7 @@ use super::{
     watch::Drain,
 };
 use crate::{
-    auth::{Caller, Privilege},
+    auth::Caller,
     config::Limits,
     engine::{Engine, Origin},
     proto::v1::{BasicSyncRequest, BasicSyncResponse, StreamSyncRequest, sync_service_server},
@@ -47,10 +47,10 @@ impl sync_service_server::SyncService for SyncService {
         &self,
         request: Request<BasicSyncRequest>,
     ) -> Result<Response<BasicSyncResponse>, Status> {
-        let (caller, message) = call::open(request, &[Privilege::WorkflowExecute])?;
+        let (caller, message) = call::open(request);
         let origin = origin(&caller, &message);
         let sync = parse::sync(&self.limits, message)?;
-        call::trace(&origin);
+        call::trace(&origin, sync.client_job_id());
         let client_job_id = sync.client_job_id().to_owned();
         let reply = self.engine.execute(origin, sync).await;
         reply.map(Response::new).map_err(|error| status::from_engine(&client_job_id, error))
@@ -60,7 +60,7 @@ impl sync_service_server::SyncService for SyncService {
         &self,
         request: Request<Streaming<StreamSyncRequest>>,
     ) -> Result<Response<StreamSyncStream>, Status> {
-        let (caller, requests) = call::open(request, &[Privilege::WorkflowExecute])?;
+        let (caller, requests) = call::open(request);
         let slot = self.slots.take(&caller)?;
         let (engine, limits, drain) = (self.engine.clone(), self.limits.clone(), self.drain.clone());
         let outbox = Outbox::open(engine, limits, caller, requests, slot, drain)?;

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{parse::WatchWish, slots::Slot, status, token};
+use super::{expiry::Expiry, parse::WatchWish, slots::Slot, status, token};
 use crate::{
+    auth::Refusal,
     engine::{
         Delivered, Delivery, Engine, LoggedEvent, Position, SnapshotPosition, Start, Target, Views, Watch,
         WatchError,
@@ -48,8 +49,9 @@ pub(super) async fn job_stream(
     wish: WatchWish,
     slot: Slot,
     drain: Drain,
+    expiry: Expiry,
 ) -> Result<WatchJobStream, Status> {
-    let messages = Messages::open(engine, wish, slot, drain).await?;
+    let messages = Messages::open(engine, wish, slot, drain, expiry).await?;
     Ok(Box::pin(messages.stream(|message| WatchJobResponse { message: Some(message) })))
 }
 
@@ -58,8 +60,9 @@ pub(super) async fn jobs_stream(
     wish: WatchWish,
     slot: Slot,
     drain: Drain,
+    expiry: Expiry,
 ) -> Result<WatchJobsStream, Status> {
-    let messages = Messages::open(engine, wish, slot, drain).await?;
+    let messages = Messages::open(engine, wish, slot, drain, expiry).await?;
     Ok(Box::pin(messages.stream(|message| WatchJobsResponse { message: Some(message) })))
 }
 
@@ -82,6 +85,8 @@ struct Messages {
     /// Where the log was when the job was seen at its end: a watch that ends with the job gets there first.
     end_position: Position,
     drain: Drain,
+    /// When the caller's credentials are no longer good.
+    expiry: Expiry,
     _slot: Slot,
 }
 
@@ -100,13 +105,21 @@ enum End {
     Now,
     /// With this, once what is ready has been sent: the server is going away.
     Draining,
+    /// With this, once what is ready has been sent: the caller's credentials are no longer good.
+    Expired,
     /// It has.
     Ended,
 }
 
 impl Messages {
     /// Takes up the watch's place, so that nothing after the first message is missed.
-    async fn open(engine: &Engine, wish: WatchWish, slot: Slot, drain: Drain) -> Result<Self, Status> {
+    async fn open(
+        engine: &Engine,
+        wish: WatchWish,
+        slot: Slot,
+        drain: Drain,
+        expiry: Expiry,
+    ) -> Result<Self, Status> {
         let WatchWish { mut scope, token_scope, start, resume_token, heartbeat, job_id, end_on_terminal } =
             wish;
         if drain.is_cancelled() {
@@ -177,6 +190,7 @@ impl Messages {
             end,
             end_position: engine.durable_position(),
             drain,
+            expiry,
             _slot: slot,
         };
         messages.last_token = messages.tokens.seal(messages.watch.position());
@@ -205,6 +219,10 @@ impl Messages {
                     self.end = End::Ended;
                     return Some(Err(status::shutting_down()));
                 }
+                End::Expired => {
+                    self.end = End::Ended;
+                    return Some(Err(status::not_let_in(Refusal::Expired)));
+                }
                 End::Ended => return None,
                 End::Never | End::OnDeletion | End::OnTerminal | End::WhenCaughtUp => {
                     if let Err(error) = self.fill().await {
@@ -224,6 +242,11 @@ impl Messages {
                 self.last_token = self.tokens.seal(self.watch.position());
                 self.push(Kind::Draining(WatchDraining {}));
                 self.end = End::Draining;
+                return Ok(());
+            }
+            () = self.expiry.passed() => {
+                self.checkpoint();
+                self.end = End::Expired;
                 return Ok(());
             }
             delivery = self.watch.next() => delivery,
@@ -264,6 +287,7 @@ impl Messages {
         tokio::select! {
             () = self.watch.changed() => {}
             () = self.drain.cancelled() => {}
+            () = self.expiry.passed() => {}
             () = tokio::time::sleep_until(self.next_heartbeat) => {
                 self.watch.pass_on();
                 self.checkpoint();
@@ -361,7 +385,7 @@ impl Messages {
         match self.end {
             End::OnTerminal => events.iter().any(|event| deletes(event) || brings_to_end(event)),
             End::OnDeletion | End::WhenCaughtUp => events.iter().any(deletes),
-            End::Never | End::Now | End::Draining | End::Ended => false,
+            End::Never | End::Now | End::Draining | End::Expired | End::Ended => false,
         }
     }
 }

@@ -23,6 +23,8 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 
+/// It takes a caller, which health does not.
+const GET_JOB: &str = "/holdpoint.v1.JobService/GetJob";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const NEVER: &str = "/test.Never/Answer";
 
@@ -162,8 +164,8 @@ async fn whatever_comes_over_the_wire_has_its_status() {
         ("half a message", CHECK, none, message(9, b"\x0a")),
         ("flag of no meaning", CHECK, none, Bytes::from_static(b"\x07\0\0\0\0")),
         ("too large", CHECK, none, message((4 << 20) + 1, b"")),
-        ("user", CHECK, &[("holdpoint-user", "a b")], empty.clone()),
-        ("org", CHECK, &[("holdpoint-org", "")], empty.clone()),
+        ("user", GET_JOB, &[("holdpoint-user", "a b")], empty.clone()),
+        ("org", GET_JOB, &[("holdpoint-org", "")], empty.clone()),
         ("unknown method", "/grpc.health.v1.Health/Sing", none, empty.clone()),
         ("unknown service", "/none.Such/Method", none, empty.clone()),
         ("deadline", NEVER, &[("grpc-timeout", "20m")], empty.clone()),

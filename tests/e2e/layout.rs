@@ -16,9 +16,9 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ("domain", &["proto"]),
     ("engine", &["domain", "proto", "store"]),
     // The binary names the crate `holdpoint`.
-    ("main", &["cli", "config", "server", "telemetry"]),
+    ("main", &["auth", "cli", "config", "engine", "server", "telemetry"]),
     ("proto", &[]),
-    ("rpc", &["auth", "config", "domain", "engine", "proto", "store"]),
+    ("rpc", &["auth", "config", "domain", "engine", "proto", "store", "telemetry"]),
     ("server", &["auth", "cli", "config", "domain", "engine", "proto", "rpc", "store", "telemetry"]),
     ("store", &["domain", "proto"]),
     ("telemetry", &["config"]),

@@ -1,15 +1,106 @@
-//! Puts the caller into a request, or refuses it.
+//! Lets a call in, or refuses it: who is calling, whether that is often enough for now, and whether they may.
 
+use std::{fmt, num::NonZeroU32, sync::Arc};
+
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
 use http::Request;
+use prost_types::Timestamp;
 use tonic::Status;
 
 use super::trace::Trace;
-use crate::{auth, rpc::status};
+use crate::{
+    auth::{Authenticator, Caller},
+    config::Limits,
+    rpc::{
+        access, call,
+        slots::{Slot, Slots},
+        status,
+    },
+};
 
-/// Afterwards the extensions of the request hold the `auth::Caller`.
-pub(super) fn admit<B>(request: &mut Request<B>, trace: &Trace) -> Result<(), Status> {
-    let caller = auth::caller(request.headers()).map_err(|refusal| status::caller_invalid(&refusal))?;
-    trace.record_caller(&caller);
-    request.extensions_mut().insert(caller);
-    Ok(())
+/// Callers whose rate is kept before those that have rested are forgotten.
+const CALLERS_MAX: usize = 10_000;
+
+/// What tells the time.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Where calls come in. Clones count together.
+#[derive(Clone)]
+pub struct Gate {
+    authenticator: Arc<Authenticator>,
+    now: Now,
+    calls: Slots,
+    rate: Option<Rate>,
+}
+
+#[derive(Clone)]
+struct Rate {
+    per_second: u32,
+    limiter: Arc<DefaultKeyedRateLimiter<(String, String)>>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("authenticator", &self.authenticator).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// Lets in those whom `authenticator` knows, within the limits for each.
+    #[must_use]
+    pub fn new(authenticator: Arc<Authenticator>, limits: &Limits, now: Now) -> Self {
+        let rate = NonZeroU32::new(limits.calls_per_second_per_caller).map(|per_second| Rate {
+            per_second: per_second.get(),
+            limiter: Arc::new(RateLimiter::keyed(Quota::per_second(per_second))),
+        });
+        Self { authenticator, now, calls: Slots::calls(limits), rate }
+    }
+
+    /// Afterwards the extensions of the request hold the [`Caller`] and what the RPC takes. What is returned counts the call,
+    /// until it is dropped.
+    pub(super) fn admit<B>(
+        &self,
+        request: &mut Request<B>,
+        trace: &mut Trace,
+    ) -> Result<Option<Slot>, Status> {
+        let path = request.uri().path();
+        if access::is_open(path) {
+            return Ok(None);
+        }
+        let access = access::of(path);
+        if access.is_some_and(|access| access.changes) {
+            trace.audit();
+        }
+        let caller = self.authenticator.caller(request.headers(), &(self.now)());
+        let caller = caller.map_err(status::not_let_in)?;
+        trace.record_caller(&caller);
+        if let Some(rate) = &self.rate {
+            rate.check(&caller)?;
+        }
+        let slot = self.calls.take(&caller)?;
+        // Of others there is no handler.
+        if let Some(access) = access {
+            call::check(&caller, access.needs)?;
+            request.extensions_mut().insert(access);
+        }
+        request.extensions_mut().insert(caller);
+        Ok(Some(slot))
+    }
+}
+
+impl Rate {
+    fn check(&self, caller: &Caller) -> Result<(), Status> {
+        if self.limiter.len() > CALLERS_MAX {
+            self.limiter.retain_recent();
+        }
+        let key = (caller.org.clone(), caller.user.clone());
+        self.limiter.check_key(&key).map_err(|not_until| {
+            let retry = not_until.wait_time_from(DefaultClock::default().now());
+            let limit = "calls_per_second_per_caller";
+            status::limit_exceeded_for_now(limit, self.per_second.into(), Some(retry))
+        })
+    }
 }

@@ -1,6 +1,7 @@
 //! What every call goes through before and after its handler: one span, one deadline, one caller, and statuses that are
 //! all ours. Each concern has its file; this one puts them in order. It looks at no payload.
 
+mod audit;
 mod body;
 mod caller;
 mod deadline;
@@ -22,7 +23,11 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-pub use self::{body::ResponseBody, trace::record_request_id};
+pub use self::{
+    audit::{audit, note},
+    body::ResponseBody,
+    caller::{Gate, Now},
+};
 use self::{
     deadline::{Deadline, Passed},
     trace::Trace,
@@ -34,13 +39,14 @@ use crate::{config::Limits, rpc::status};
 #[derive(Clone, Debug)]
 pub struct RequestLayer {
     wire: Wire,
+    gate: Gate,
 }
 
 impl RequestLayer {
     /// The services inside must take messages of `limits.message_bytes` at most.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        Self { wire: Wire::new(limits.message_bytes) }
+    pub fn new(limits: &Limits, gate: Gate) -> Self {
+        Self { wire: Wire::new(limits.message_bytes), gate }
     }
 }
 
@@ -48,7 +54,7 @@ impl<S> Layer<S> for RequestLayer {
     type Service = RequestService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequestService { inner, wire: self.wire }
+        RequestService { inner, wire: self.wire, gate: self.gate.clone() }
     }
 }
 
@@ -57,6 +63,7 @@ impl<S> Layer<S> for RequestLayer {
 pub struct RequestService<S> {
     inner: S,
     wire: Wire,
+    gate: Gate,
 }
 
 impl<S> Service<Request<Body>> for RequestService<S>
@@ -75,21 +82,23 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         // The deadline starts here and not when the future is first polled: see `deadline`.
         let received = Instant::now();
-        let trace = Trace::begin(&request, received);
+        let mut trace = Trace::begin(&request, received);
         let deadline = Deadline::of(request.headers(), received);
         let wire = self.wire;
 
         let admitted = if deadline.has_passed() {
             Err(status::deadline_exceeded())
         } else {
-            caller::admit(&mut request, &trace)
+            self.gate.admit(&mut request, &mut trace)
         };
-        let answer = admitted.map(|()| self.inner.call(request));
+        let notes = trace.notes();
+        let answer = admitted.map(|slot| (slot, audit::noting(notes, self.inner.call(request))));
 
         let span = trace.span().clone();
         let call = async move {
             let response = match answer {
-                Ok(answer) => match deadline.bound(answer).await {
+                // The slot is given back with the head of the answer: streams are counted by themselves.
+                Ok((_slot, answer)) => match deadline.bound(answer).await {
                     Ok(Ok(response)) => wire.correct(response),
                     Ok(Err(never)) => match never {},
                     Err(Passed) => status::deadline_exceeded().into_http(),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use expect_test::expect;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
+use prost_types::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
@@ -18,7 +19,10 @@ use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
-use crate::{auth::Caller, config::Limits};
+use crate::{
+    auth::{Authenticator, Caller},
+    config::Limits,
+};
 
 /// A body that hands out its frames and then ends, or never does.
 struct Script {
@@ -73,7 +77,8 @@ where
         async { Ok::<_, Infallible>(response.await) }
     });
     let limits = Limits { message_bytes: 4_096, ..Limits::default() };
-    let response = RequestLayer::new(&limits).layer(service).oneshot(request).await.unwrap();
+    let gate = Gate::new(Arc::new(Authenticator::Development), &limits, Arc::new(Timestamp::default));
+    let response = RequestLayer::new(&limits, gate).layer(service).oneshot(request).await.unwrap();
 
     if let Some(status) = Status::from_header_map(response.headers()) {
         return (0, status);
@@ -175,9 +180,7 @@ async fn the_handler_finds_the_caller() {
         std::future::ready(Status::not_found(format!("{caller:?}")).into_http())
     })
     .await;
-    expect![[
-        r#"Some(Caller { user: "ann", name: "ann", org: "acme", groups: ["night"], privileges: All })"#
-    ]]
+    expect![[r#"Some(Caller { user: "ann", name: "ann", org: "acme", groups: ["night"], privileges: All, expires: None })"#]]
     .assert_eq(status.message());
 }
 
@@ -228,7 +231,7 @@ async fn calls_of_every_kind() {
     let ann = [("holdpoint-user", "ann"), ("holdpoint-org", "acme")];
     let ok = || trailers(&Status::ok(""));
     call("/s/unary", &ann, |_| async move {
-        record_request_id("request-1");
+        note("job-1", "request-1", false);
         reply([data(), ok()], true)
     })
     .await;

@@ -1,24 +1,24 @@
 //! One span for each call, and one event at its end. No payload and no credential goes into either.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Request};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{Level, Span, field::Empty};
 
+use super::audit::{self, Audit, Notes};
 use crate::auth::Caller;
-
-/// Records in the span of the current call the id by which it is safe to repeat. Handlers call it once the id is known
-/// to be well formed.
-pub fn record_request_id(request_id: &str) {
-    Span::current().record("request_id", request_id);
-}
 
 /// The record of one call. Dropped before its end is known, it says that the caller went away.
 #[derive(Debug)]
 pub(super) struct Trace {
     span: Span,
+    path: String,
     received: Instant,
     ended: bool,
+    /// What is said of the call in the audit, where it is one that changes something.
+    audit: Option<Audit>,
 }
 
 impl Trace {
@@ -32,7 +32,7 @@ impl Trace {
             code = Empty,
             duration_ms = Empty,
         );
-        Self { span, received, ended: false }
+        Self { span, path: request.uri().path().to_owned(), received, ended: false, audit: None }
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -43,7 +43,20 @@ impl Trace {
         self.ended
     }
 
-    pub(super) fn record_caller(&self, caller: &Caller) {
+    /// Has the audit tell of the call.
+    pub(super) fn audit(&mut self) {
+        self.audit = Some(Audit::default());
+    }
+
+    /// Where the handler's notes go.
+    pub(super) fn notes(&self) -> Arc<Notes> {
+        self.audit.as_ref().map(|audit| Arc::clone(&audit.notes)).unwrap_or_default()
+    }
+
+    pub(super) fn record_caller(&mut self, caller: &Caller) {
+        if let Some(audit) = &mut self.audit {
+            audit.record_caller(caller);
+        }
         self.span.record("org", caller.org.as_str());
         self.span.record("user", caller.user.as_str());
     }
@@ -51,12 +64,19 @@ impl Trace {
     /// The end, where these headers or trailers tell it.
     pub(super) fn end_if_told(&mut self, headers: &HeaderMap) {
         if let Some(code) = headers.get(Status::GRPC_STATUS) {
-            self.end(Code::from_bytes(code.as_bytes()));
+            let code = Code::from_bytes(code.as_bytes());
+            let is_told = self.audit.is_some() && code != Code::Ok;
+            let reason = if is_told { audit::reason(headers) } else { String::new() };
+            self.end_with(code, &reason);
         }
     }
 
     /// The end. What comes after the first is not looked at.
     pub(super) fn end(&mut self, code: Code) {
+        self.end_with(code, "");
+    }
+
+    fn end_with(&mut self, code: Code, reason: &str) {
         if self.ended {
             return;
         }
@@ -66,6 +86,9 @@ impl Trace {
         self.span.record("code", name);
         self.span.record("duration_ms", f64::from(microseconds) / 1_000.0);
 
+        if let Some(audit) = &self.audit {
+            audit.end(&self.path, name, reason);
+        }
         let _entered = self.span.enter();
         if level == Level::WARN {
             tracing::warn!("call failed");
@@ -82,6 +105,11 @@ impl Drop for Trace {
         let code = if std::thread::panicking() { Code::Internal } else { Code::Cancelled };
         self.end(code);
     }
+}
+
+/// What a code is called.
+pub(super) fn name(code: Code) -> &'static str {
+    verdict(code).0
 }
 
 /// What a code is called, and how loudly its call ends. A refusal is ordinary; a fault was logged with its cause where it

@@ -37,6 +37,7 @@ fn caller() -> Caller {
         org: "acme".to_owned(),
         groups: Vec::new(),
         privileges: crate::auth::Privileges::All,
+        expires: None,
     }
 }
 

@@ -42,6 +42,7 @@ impl Subject {
             org: ORG.to_owned(),
             groups: Vec::new(),
             privileges: crate::auth::Privileges::All,
+            expires: None,
         }
     }
 
@@ -49,14 +50,16 @@ impl Subject {
         let caller = Self::caller();
         let wish = parse::watch_job(&Limits::default(), &caller, request).unwrap();
         let slot = self.slots.take(&caller).unwrap();
-        Messages::open(&self.engine, wish, slot, self.drain.clone()).await.unwrap()
+        let expiry = Expiry::of(&caller, &self.engine.now());
+        Messages::open(&self.engine, wish, slot, self.drain.clone(), expiry).await.unwrap()
     }
 
     async fn watch_jobs(&self, request: WatchJobsRequest) -> Messages {
         let caller = Self::caller();
         let wish = parse::watch_jobs(&Limits::default(), &caller, request).unwrap();
         let slot = self.slots.take(&caller).unwrap();
-        Messages::open(&self.engine, wish, slot, self.drain.clone()).await.unwrap()
+        let expiry = Expiry::of(&caller, &self.engine.now());
+        Messages::open(&self.engine, wish, slot, self.drain.clone(), expiry).await.unwrap()
     }
 
     async fn done<C: Command + Sync>(&self, command: C) -> C::Reply {

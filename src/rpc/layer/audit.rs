@@ -1,0 +1,83 @@
+//! The audit: a line for each change that was asked for, with who asked and what came of it. Its lines are events of one
+//! target, so that they can go to a file of their own; no payload and no credential goes into them.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use http::HeaderMap;
+use tonic::Status;
+use tonic_types::StatusExt as _;
+use tracing::Span;
+
+use crate::{auth::Caller, telemetry::AUDIT};
+
+tokio::task_local! {
+    static NOTES: Arc<Notes>;
+}
+
+/// What a handler says of its call.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    resource: OnceLock<String>,
+    request_id: OnceLock<String>,
+    validate_only: AtomicBool,
+}
+
+/// Has the trace and the audit of the current call tell what it is about, the id by which it is safe to repeat, and
+/// whether it is asked only to decide. Handlers say so once all of that is known to be well formed.
+pub fn note(resource: &str, request_id: &str, validate_only: bool) {
+    if !request_id.is_empty() {
+        Span::current().record("request_id", request_id);
+    }
+    // Nobody listens where a handler is called by itself.
+    let _ = NOTES.try_with(|notes| {
+        let _ = notes.resource.set(resource.to_owned());
+        let _ = notes.request_id.set(request_id.to_owned());
+        notes.validate_only.store(validate_only, Ordering::Relaxed);
+    });
+}
+
+/// Runs a handler whose notes go there.
+pub(super) async fn noting<F: Future>(notes: Arc<Notes>, handler: F) -> F::Output {
+    NOTES.scope(notes, handler).await
+}
+
+/// The line of one call.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    pub(super) notes: Arc<Notes>,
+    org: String,
+    user: String,
+}
+
+impl Audit {
+    pub(super) fn record_caller(&mut self, caller: &Caller) {
+        self.org.clone_from(&caller.org);
+        self.user.clone_from(&caller.user);
+    }
+
+    pub(super) fn end(&self, rpc: &str, code: &'static str, reason: &str) {
+        let text = |text: &'_ OnceLock<String>| text.get().cloned().unwrap_or_default();
+        let (resource, request_id) = (text(&self.notes.resource), text(&self.notes.request_id));
+        let validate_only = self.notes.validate_only.load(Ordering::Relaxed);
+        let Self { org, user, .. } = self;
+        tracing::info!(target: AUDIT, org, user, rpc, resource, request_id, validate_only, code, reason);
+    }
+}
+
+/// The reason in headers or trailers that tell a refusal.
+pub(super) fn reason(headers: &HeaderMap) -> String {
+    let status = Status::from_header_map(headers);
+    status.and_then(|status| status.get_details_error_info()).map(|info| info.reason).unwrap_or_default()
+}
+
+/// The line of one change of several in a call.
+pub fn audit(caller: &Caller, rpc: &str, resource: &str, request_id: &str, refusal: Option<&Status>) {
+    let code = super::trace::name(refusal.map_or(tonic::Code::Ok, Status::code));
+    let info = refusal.and_then(Status::get_details_error_info);
+    let reason = info.map(|info| info.reason).unwrap_or_default();
+    let Caller { org, user, .. } = caller;
+    tracing::info!(target: AUDIT, org, user, rpc, resource, request_id, validate_only = false, code, reason);
+}

@@ -258,7 +258,7 @@ pub(in crate::domain) fn workflow_closed(seconds: i64) -> Says {
 }
 
 /// The id that follows from a task's name, as the engine's does; this one can be read back, where the name is short.
-fn derived_id(place: &Place, task_id: &str) -> String {
+pub(super) fn derived_id(place: &Place, task_id: &str) -> String {
     let name = format!("{}/{}/{task_id}", place.workflow_instance_id, place.attempt_id);
     let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
     // A task that is reported by an id of ours needs none.

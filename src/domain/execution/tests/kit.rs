@@ -172,6 +172,11 @@ impl Says {
         matches!(self.about, About::Workflow { .. }) && self.report.status == ExecutionStatus::Closed
     }
 
+    /// Whether it is to end the job.
+    pub(in crate::domain) fn closes_job(&self) -> bool {
+        self.closes() && matches!(self.about, About::Workflow { close_job: true, .. })
+    }
+
     /// What comes of it, whatever it is about.
     fn decide(&self, existing: Existing, context: &Context) -> Result<Decision<Answer>, Rejection> {
         let (place, report) = (self.place.clone(), self.report.clone());
@@ -323,7 +328,7 @@ fn loaded(existing: &Existing, says: &Says, context: &Context) -> (Existing, Con
         instance.attempts.retain(|id, _| Some(*id) == newest || *id == place.attempt_id);
         some.instances.insert(place.workflow_instance_id.clone(), instance);
     }
-    let closes_job = matches!(says.about, About::Workflow { close_job: true, .. }) && says.closes();
+    let closes_job = says.closes_job();
     for task in all.tasks.values() {
         let execution = task.execution.as_ref();
         let is_of_instance =
@@ -650,7 +655,7 @@ impl Story {
 }
 
 /// The same said of a task by an id that it has here.
-pub(super) fn of_task(says: &Says, id: &str) -> Says {
+pub(in crate::domain) fn of_task(says: &Says, id: &str) -> Says {
     let mut says = says.clone();
     if let About::Task { task_id, .. } = &mut says.about {
         id.clone_into(task_id);

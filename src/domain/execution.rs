@@ -8,7 +8,7 @@ mod place;
 mod standing;
 mod task;
 #[cfg(test)]
-mod tests;
+pub(in crate::domain) mod tests;
 mod workflow;
 
 use std::collections::BTreeMap;

@@ -16,17 +16,18 @@ use self::{
     plan::{Act, Command, Origin, Situation},
 };
 use super::{
-    AbortJob, AssignStep, CloseJob, Context, CreateJob, Decision, Definition, Dependency, DependencyState,
-    ExcludeJob, Existing, HoldTerms, JobField, JobState, NewIds, PerformJobAction, Rejection, ReopenJob,
-    ReviewJob, ReviewTask, Sync, UpdateJob, compare_times, evolve,
+    AbortJob, AssignStep, CloseJob, Context, CreateJob, CreateTask, Decision, Definition, Dependency,
+    DependencyState, ExcludeJob, Existing, JobField, JobState, NewIds, PerformJobAction, Rejection,
+    ReopenJob, ReviewJob, ReviewTask, Sync, UpdateJob, compare_times, evolve,
+    execution::tests::kit::{self, Says},
     fixtures::{JOB_1, at, check_events, context},
     holds::Circle,
     steps,
 };
 use crate::proto::v1::{
     CompletionStatus, Hold, HoldReleaseCause, Job, JobActionType, JobEvent, JobEventType as Event, JobStatus,
-    PerformJobActionResponse, Step, StepActionStatus, StepKind, StepStatus as Status, Workflow,
-    WorkflowReference,
+    PerformJobActionResponse, ReportOutcome, Step, StepActionStatus, StepKind, StepStatus as Status,
+    TaskStatus, Workflow, WorkflowReference,
 };
 
 /// A job on its way through its life.
@@ -37,6 +38,16 @@ struct Life {
     existing: Existing,
     now: i64,
     commands: u32,
+}
+
+/// What the engine loads for a command, beside the job's head and its steps.
+#[derive(Clone, Copy)]
+enum Loads<'l> {
+    Head,
+    /// The standing holds, and the tasks that do the work of steps.
+    Live,
+    /// A task; with it the same as for `Live` where it does the work of a step.
+    Task(&'l str),
 }
 
 /// What a command did, if it was not refused.
@@ -62,7 +73,7 @@ impl Life {
         let job = Job { workflow, client_job_id: "client".to_owned(), ..Job::default() };
         let command = CreateJob { job_id: None, job };
         let context = Context { workflow: Some(Arc::clone(&life.definition)), ..context(life.now) };
-        life.carry_out(&context, false, |existing, context| command.decide(existing, context));
+        life.carry_out(&context, Loads::Head, |existing, context| command.decide(existing, context));
         life
     }
 
@@ -94,16 +105,15 @@ impl Life {
         context
     }
 
-    /// Decides a command, checks what must hold of every decision, and takes it over. `needs_live`: the engine loads the
-    /// standing holds and the linked tasks for it, else none.
+    /// Decides a command, checks what must hold of every decision, and takes it over.
     fn carry_out<R: Clone + std::fmt::Debug + PartialEq>(
         &mut self,
         context: &Context,
-        needs_live: bool,
+        loads: Loads<'_>,
         decide: impl Fn(Existing, &Context) -> Result<Decision<R>, Rejection>,
     ) -> Option<(Done, R)> {
         let decision = decide(self.existing.clone(), context);
-        let loaded = decide(self.loaded(needs_live), context);
+        let loaded = decide(self.loaded(loads), context);
         match (&decision, &loaded) {
             (Ok(all), Ok(loaded)) => {
                 assert_eq!(all.events, loaded.events, "what the engine does not load makes no difference");
@@ -122,13 +132,20 @@ impl Life {
     }
 
     /// The job with no more of it than the engine loads.
-    fn loaded(&self, with_live: bool) -> Existing {
+    fn loaded(&self, loads: Loads<'_>) -> Existing {
         let Existing::Job(state) = &self.existing else { return self.existing.clone() };
         let mut state = state.clone();
+        let with_live = match loads {
+            Loads::Head => false,
+            Loads::Live => true,
+            Loads::Task(id) => !state.tasks[id].step_id.is_empty(),
+        };
         let steps = &state.steps;
         let is_linked = |id: &String| steps.values().any(|step| step.task_id == *id);
-        state.tasks.retain(|id, _| with_live && is_linked(id));
+        let is_named = |id: &String| matches!(loads, Loads::Task(task_id) if task_id == id);
+        state.tasks.retain(|id, _| with_live && is_linked(id) || is_named(id));
         state.holds.retain(|_, hold| with_live && hold.is_standing());
+        state.instances.clear();
         Existing::Job(state)
     }
 
@@ -138,15 +155,34 @@ impl Life {
         let done = match command {
             Command::Act(act) => return self.act(&context, situation, act),
             Command::TaskEnds(which, outcome) => return self.end_task(&context, situation, *which, *outcome),
+            Command::Says(says) => return self.says(&context, situation, says),
+            Command::SaysOf(which, says) => {
+                let ids: Vec<String> =
+                    self.job().map(|state| state.tasks.keys().cloned().collect()).unwrap_or_default();
+                if !ids.is_empty() {
+                    self.says(&context, situation, &kit::of_task(says, &ids[which.index(ids.len())]));
+                }
+                return;
+            }
+            Command::CreateTask(deadline) => {
+                let task = TaskStatus {
+                    unique_name: Some("made".to_owned()),
+                    deadline: deadline.map(at),
+                    ..TaskStatus::default()
+                };
+                let command = CreateTask { job_id, task };
+                self.carry_out(&context, Loads::Head, |now, context| command.decide(now, context))
+                    .map(|done| done.0)
+            }
             Command::Assign { step_id, assignee } => {
                 let command =
                     AssignStep { job_id, step_id: step_id.clone(), assignee: assignee.clone(), etag };
-                self.carry_out(&context, false, |now, context| command.decide(now, context))
+                self.carry_out(&context, Loads::Head, |now, context| command.decide(now, context))
                     .map(|done| done.0)
             }
             Command::Reopen { step_ids } => {
                 let command = ReopenJob { job_id, step_ids: step_ids.clone(), etag };
-                let done = self.carry_out(&context, true, |now, context| command.decide(now, context));
+                let done = self.carry_out(&context, Loads::Live, |now, context| command.decide(now, context));
                 if let Some((done, _)) = &done {
                     check_reopened(done, step_ids);
                 }
@@ -154,28 +190,29 @@ impl Life {
             }
             Command::Exclude(excluded) => {
                 let command = ExcludeJob { job_id, excluded: *excluded, job_exclusion: Vec::new(), etag };
-                self.carry_out(&context, false, |now, context| command.decide(now, context))
+                self.carry_out(&context, Loads::Head, |now, context| command.decide(now, context))
                     .map(|done| done.0)
             }
             Command::Update { title, assignee } => {
                 let job = Job { title: title.clone(), assignee: assignee.clone(), ..Job::default() };
                 let fields = vec![JobField::Title, JobField::Assignee];
                 let command = UpdateJob { job_id, fields, job, etag };
-                self.carry_out(&context, false, |now, context| command.decide(now, context))
+                self.carry_out(&context, Loads::Head, |now, context| command.decide(now, context))
                     .map(|done| done.0)
             }
             Command::Abort => {
                 let command = AbortJob { job_id, reason: None, etag };
-                self.carry_out(&context, true, |now, context| command.decide(now, context)).map(|done| done.0)
+                self.carry_out(&context, Loads::Live, |now, context| command.decide(now, context))
+                    .map(|done| done.0)
             }
             Command::Close => {
                 let command = CloseJob { job_id, etag };
-                self.carry_out(&context, false, |now, context| command.decide(now, context))
+                self.carry_out(&context, Loads::Head, |now, context| command.decide(now, context))
                     .map(|done| done.0)
             }
             Command::Review => {
                 let command = ReviewJob { job_id };
-                let done = self.carry_out(&context, true, |now, context| command.decide(now, context));
+                let done = self.carry_out(&context, Loads::Live, |now, context| command.decide(now, context));
                 self.review_tasks(&context);
                 if let Some(state) = self.job() {
                     check_reviewed(state, &context);
@@ -195,13 +232,14 @@ impl Life {
     /// Ends what is overdue, as the server does.
     fn review_tasks(&mut self, context: &Context) {
         let tasks = self.job().map(|state| state.tasks.clone()).unwrap_or_default();
-        let is_overdue = |task: &crate::proto::v1::TaskStatus| {
+        let is_overdue = |task: &TaskStatus| {
             let deadline = task.deadline.as_ref();
             task.is_open() && deadline.is_some() && compare_times(deadline, Some(&context.now)).is_le()
         };
         for task_id in tasks.into_values().filter(is_overdue).map(|task| task.id) {
-            let command = ReviewTask { task_id };
-            let done = self.carry_out(context, true, |now, context| command.decide(now, context));
+            let command = ReviewTask { task_id: task_id.clone() };
+            let done =
+                self.carry_out(context, Loads::Task(&task_id), |now, context| command.decide(now, context));
             if let Some((done, ())) = done {
                 check_closed_steps_stay(&done);
             }
@@ -212,7 +250,7 @@ impl Life {
         let was_closed = self.job().is_some_and(|state| {
             state.job.closed && !state.sync.as_ref().is_some_and(|sync| sync.closed_by_sync)
         });
-        let done = self.carry_out(context, true, |now, context| sync.decide(now, context));
+        let done = self.carry_out(context, Loads::Live, |now, context| sync.decide(now, context));
         if let Some((done, _)) = done.filter(|_| was_closed) {
             check_closed_steps_stay(&done);
         }
@@ -227,22 +265,81 @@ impl Life {
         outcome: CompletionStatus,
     ) {
         let Existing::Job(state) = &mut self.existing else { return };
-        let mut open: Vec<_> = state.tasks.values_mut().filter(|task| task.is_open()).collect();
+        let is_work = |task: &&mut TaskStatus| task.is_open() && !task.step_id.is_empty();
+        let mut open: Vec<_> = state.tasks.values_mut().filter(is_work).collect();
         if open.is_empty() {
             return;
         }
         let task = open.swap_remove(which.index(open.len()));
         task.set_completion_status(outcome);
         task.completed = Some(context.now);
-        let act = Act {
-            action: JobActionType::RefreshStatus,
-            step_ids: vec![task.step_id.clone()],
-            terms: HoldTerms::default(),
-            answer: None,
-            task_deadline: None,
-            all_or_nothing: false,
-        };
+        let act = Act::refresh(&task.step_id);
         self.act(context, &Situation { may_refresh: true, ..situation.clone() }, &act);
+    }
+
+    /// Takes what an executor says. What comes of it for the steps is what comes of their tasks' ends, as the naive model
+    /// has them.
+    fn says(&mut self, context: &Context, situation: &Situation, says: &Says) {
+        let decision = kit::decide(&self.existing, says, context);
+        let Some(before) = self.job().cloned() else {
+            assert_eq!(decision.err(), Some(Rejection::JobNotFound));
+            return;
+        };
+        let Ok(Decision { events, reply, state: after, .. }) = decision else { return };
+        check_history(&before, &events);
+        check_state(&after, &self.workflow);
+        let closes_job = says.closes_job() && !before.job.closed && reply.outcome == ReportOutcome::Recorded;
+        let ended: Vec<&TaskStatus> =
+            after.tasks.values().filter(|task| !task.is_open() && is_open_in(&before, task)).collect();
+        let open = after.tasks.values().filter(|task| task.is_open()).count();
+        assert!(!closes_job || open == 0, "nothing is left open in a job that is closed with its workflow");
+        assert!(reply.terminated.iter().all(|id| ended.iter().any(|task| task.id == *id)));
+        let expected = self.expected(&before, &ended, reply.outcome, closes_job, situation, context);
+        assert_eq!(Model::of(&after), expected, "what comes of {says:?}");
+
+        let done = Done { before, after: after.clone(), events };
+        check_closed_steps_stay(&done);
+        self.existing = Existing::Job(Box::new(after));
+    }
+
+    /// The job after some tasks have ended.
+    fn expected(
+        &self,
+        before: &JobState,
+        ended: &[&TaskStatus],
+        outcome: ReportOutcome,
+        closes_job: bool,
+        situation: &Situation,
+        context: &Context,
+    ) -> Model {
+        let mut state = before.clone();
+        let rests = matches!(before.job.status(), JobStatus::NotStarted | JobStatus::Paused);
+        if rests && outcome == ReportOutcome::Recorded {
+            state.job.set_status(JobStatus::Active);
+        }
+        for task in ended {
+            state.tasks.insert(task.id.clone(), (*task).clone());
+        }
+        if closes_job {
+            for step in state.steps.values_mut().filter(|step| step.is_running()) {
+                step.set_status(Status::Cancelled);
+            }
+            if state.job.status() != JobStatus::Completed {
+                state.job.set_status(JobStatus::Completed);
+            }
+            state.job.closed = true;
+            return Model::of(&state);
+        }
+        let workflow = steps::follows_definition(&before.job).then(|| self.workflow.clone());
+        let situation = Situation { may_refresh: true, ..situation.clone() };
+        let world = World { workflow: workflow.as_ref(), situation: &situation, now: context.now };
+        let mut model = Model::of(&state);
+        for task in ended.iter().filter(|task| !task.step_id.is_empty() && !before.job.closed) {
+            let act = Act::refresh(&task.step_id);
+            let (_, followed) = model.act(&act, &world).expect("who may refresh is not refused");
+            model = followed;
+        }
+        model
     }
 
     fn act(&mut self, context: &Context, situation: &Situation, act: &Act) {
@@ -264,7 +361,7 @@ impl Life {
             may_refresh: situation.may_refresh,
         };
         let before = self.job().cloned();
-        let done = self.carry_out(context, true, |now, context| command.decide(now, context));
+        let done = self.carry_out(context, Loads::Live, |now, context| command.decide(now, context));
         let Some(before) = before else {
             assert!(done.is_none(), "there is no job to act on");
             return;
@@ -289,6 +386,10 @@ impl Life {
         check_closed_steps_stay(done);
         check_arrivals(done, &world);
     }
+}
+
+fn is_open_in(state: &JobState, task: &TaskStatus) -> bool {
+    state.tasks.get(&task.id).is_some_and(TaskStatus::is_open)
 }
 
 fn may_refresh(state: &JobState, situation: &Situation) -> bool {
@@ -330,13 +431,13 @@ fn check_state(state: &JobState, workflow: &Workflow) {
             .collect();
         assert_eq!(step.hold_ids.iter().collect::<BTreeSet<_>>(), standing, "holds of {}", step.step_id);
         assert_eq!(step.hold_ids.len(), standing.len());
-        let has_open = state.tasks.get(&step.task_id).is_some_and(crate::proto::v1::TaskStatus::is_open);
+        let has_open = state.tasks.get(&step.task_id).is_some_and(TaskStatus::is_open);
         let works = step.kind() == StepKind::Automatic && step.status() == Status::Running;
         assert_eq!(works, has_open, "an open task is that of a running step: {step:?}");
         assert!(!job.closed || !step.is_running(), "nothing runs in a closed job: {step:?}");
     }
-    for task in state.tasks.values().filter(|task| task.is_open()) {
-        assert_eq!(state.steps[&task.step_id].task_id, task.id, "no open task is forgotten");
+    for task in state.tasks.values().filter(|task| task.is_open() && !task.step_id.is_empty()) {
+        assert_eq!(state.steps[&task.step_id].task_id, task.id, "no open task of a step is forgotten");
     }
     for hold in state.holds.values() {
         check_hold(hold, state);

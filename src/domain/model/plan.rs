@@ -9,7 +9,12 @@ use proptest::{
 use prost_types::Value;
 
 use crate::{
-    domain::{Definition, Dependency, DependencyState, HoldTerms, Sync, Told, fixtures::at, workflow_faults},
+    domain::{
+        Definition, Dependency, DependencyState, HoldTerms, Sync, Told,
+        execution::tests::kit::{Says, closed, started, workflow_closed, workflow_started},
+        fixtures::at,
+        workflow_faults,
+    },
     proto::{
         storage::v1::SyncHeader,
         v1::{
@@ -246,6 +251,12 @@ pub(super) enum Command {
     Sync(Box<Sync>),
     /// One of the open tasks ends so, and its step is asked to follow.
     TaskEnds(Index, CompletionStatus),
+    /// What an executor says of a task of its own, or of a workflow.
+    Says(Says),
+    /// What it says of one of the tasks that are there.
+    SaysOf(Index, Says),
+    /// A task that is the work of no step, with a deadline.
+    CreateTask(Option<i64>),
 }
 
 /// An action, less whoever asks.
@@ -257,6 +268,20 @@ pub(super) struct Act {
     pub(super) answer: Option<Value>,
     pub(super) task_deadline: Option<i64>,
     pub(super) all_or_nothing: bool,
+}
+
+impl Act {
+    /// Has a step follow its task.
+    pub(super) fn refresh(step_id: &str) -> Self {
+        Self {
+            action: JobActionType::RefreshStatus,
+            step_ids: vec![step_id.to_owned()],
+            terms: HoldTerms::default(),
+            answer: None,
+            task_deadline: None,
+            all_or_nothing: false,
+        }
+    }
 }
 
 fn ids(max: usize) -> impl Strategy<Value = Vec<String>> {
@@ -339,18 +364,45 @@ pub(super) fn sync() -> impl Strategy<Value = Sync> {
         })
 }
 
-fn command() -> impl Strategy<Value = Command> {
-    let ends = select(vec![
+/// Few distinct names, times and places, so that reports meet.
+fn says() -> impl Strategy<Value = Says> {
+    let about = (0..12_u8, select(vec!["a", "b", "c", "d"]), 1..40_i64, ends());
+    let place = (
+        prop_oneof![4 => Just("i"), 1 => Just("k")],
+        prop_oneof![6 => Just(1_i64), 2 => Just(2), 1 => Just(3)],
+    );
+    let told = (prop_oneof![3 => Just("exe"), 1 => Just("eve")], any::<bool>(), 0..8_u8);
+    (about, place, told).prop_map(
+        |((kind, name, seconds, ends), (instance, attempt_id), (by, gives, rare))| {
+            let says = match kind {
+                0..=3 => started(name, seconds),
+                4..=8 => closed(name, seconds).ended(ends),
+                9 => workflow_started(seconds),
+                _ => workflow_closed(seconds),
+            };
+            let says = if rare == 0 { says.close_job() } else { says };
+            let says = if rare == 1 { says.sequence(7) } else { says };
+            let says = if gives { says } else { says.nothing() };
+            says.instance(instance).attempt(attempt_id).by(by)
+        },
+    )
+}
+
+fn ends() -> impl Strategy<Value = CompletionStatus> {
+    select(vec![
         CompletionStatus::Success,
         CompletionStatus::Success,
         CompletionStatus::Warning,
         CompletionStatus::Error,
         CompletionStatus::TempError,
         CompletionStatus::Terminated,
-    ]);
+    ])
+}
+
+fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         48 => act().prop_map(Command::Act),
-        12 => (any::<Index>(), ends).prop_map(|(which, outcome)| Command::TaskEnds(which, outcome)),
+        12 => (any::<Index>(), ends()).prop_map(|(which, outcome)| Command::TaskEnds(which, outcome)),
         3 => ((0..=STEPS_MAX).prop_map(step_id), some_assignee())
             .prop_map(|(step_id, assignee)| Command::Assign { step_id, assignee }),
         4 => ids(2).prop_map(|step_ids| Command::Reopen { step_ids }),
@@ -361,6 +413,9 @@ fn command() -> impl Strategy<Value = Command> {
         2 => Just(Command::Close),
         4 => Just(Command::Review),
         5 => sync().prop_map(|sync| Command::Sync(Box::new(sync))),
+        12 => says().prop_map(Command::Says),
+        12 => (any::<Index>(), says()).prop_map(|(which, says)| Command::SaysOf(which, says)),
+        2 => prop::option::of(100_i64..160).prop_map(Command::CreateTask),
     ]
 }
 

@@ -20,8 +20,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        AbortJob, CloseJob, CreateJob, DeleteJob, Filter, JobField, JobState, Sync, Told, UpdateJob, evolve,
-        summary,
+        AbortJob, CloseJob, CreateJob, CreateTask, DeleteJob, Filter, JobField, JobState, PerformJobAction,
+        Place, PublishWorkflow, Report, ReportTask, ReportWorkflow, Sync, Told, UpdateJob, evolve, summary,
     },
     engine::{
         Command, Delivery, Engine, Environment, Error, ListOrder, Options, Origin, Position, RequestStamp,
@@ -29,7 +29,11 @@ use crate::{
     },
     proto::{
         storage::v1::SyncHeader,
-        v1::{Actor, Job, JobDetails, JobEvent, JobEventType, JobFilter, JobStatus, SingleStep, StepEntry},
+        v1::{
+            Actor, CompletionStatus, ExecutionStatus, Job, JobActionType, JobDetails, JobEvent, JobEventType,
+            JobFilter, JobStatus, Reporter, SingleStep, StepDefinition, StepEntry, StepKind, TaskFilter,
+            TaskStatus, Workflow, WorkflowReference,
+        },
     },
     store::{
         self, Batch, JobKey, LogRecord, MemoryStore, Partition, Scan, Sequence, SledOptions, SledStore,
@@ -197,6 +201,91 @@ pub(super) fn sync(client_job_id: &str, status: JobStatus, device: Device) -> Sy
     Sync::new(header, status, device.reports.into_iter().map(told).collect())
 }
 
+/// A workflow whose one step is a task's to do, and can be begun again and again.
+pub(super) fn automatic() -> PublishWorkflow {
+    let step = StepDefinition {
+        step_id: "auto".to_owned(),
+        kind: StepKind::Automatic.into(),
+        ..StepDefinition::default()
+    };
+    let workflow = Workflow {
+        workflow_id: "automatic".to_owned(),
+        start_step_ids: vec!["auto".to_owned()],
+        steps: vec![step],
+        ..Workflow::default()
+    };
+    PublishWorkflow { workflow, newest_version_id: None }
+}
+
+/// Makes a job of the workflow [`automatic`]. Refused where that is not published.
+fn create_automatic(job_id: &str) -> CreateJob {
+    let workflow_id = "automatic".to_owned();
+    let workflow = Some(WorkflowReference { workflow_id, ..WorkflowReference::default() });
+    CreateJob { job_id: Some(job_id.to_owned()), job: Job { workflow, ..Job::default() } }
+}
+
+/// Runs what is current.
+fn run(job_id: &str) -> PerformJobAction {
+    let action = JobActionType::Run;
+    PerformJobAction { job_id: job_id.to_owned(), action, ..PerformJobAction::default() }
+}
+
+/// A random report of a workflow execution: few distinct places and times, so that reports meet.
+fn report(chance: &mut Chance) -> (Place, Report) {
+    let attempt_id = i64::try_from(chance.below(3)).unwrap();
+    let place = Place {
+        workflow_instance_id: format!("instance-{}", chance.below(2)),
+        attempt_id,
+        dispatch_id: format!("dispatch-{attempt_id}"),
+    };
+    let closes = chance.one_in(2);
+    let from = i64::from(closes) * 10;
+    let text = |text: &str| Some(text.to_owned());
+    let report = Report {
+        status: if closes { ExecutionStatus::Closed } else { ExecutionStatus::Started },
+        time: Timestamp { seconds: from + i64::try_from(chance.below(10)).unwrap(), nanos: 0 },
+        data: prost_types::Struct::default(),
+        meta: prost_types::Struct::default(),
+        updated_by: Reporter { id: text("executor"), name: text(""), app_id: text("app") },
+        event_meta: None,
+    };
+    (place, report)
+}
+
+/// A random report of a task that an executor names, or of one that is there.
+async fn report_task(engine: &Engine, chance: &mut Chance, job_id: &str) -> ReportTask {
+    let (place, report) = report(chance);
+    let known = if chance.one_in(4) {
+        let filter = TaskFilter { job_id: job_id.to_owned(), ..TaskFilter::default() };
+        let page = soon(engine.tasks(ORG, &filter, ListOrder::OldestFirst, None, 50)).await.unwrap();
+        page.tasks
+    } else {
+        Vec::new()
+    };
+    let name = chance.below(6);
+    let task_id = if known.is_empty() { format!("task-{name}") } else { chance.pick(&known).id.clone() };
+    let completion_status = match report.status {
+        ExecutionStatus::Closed => CompletionStatus::Success,
+        ExecutionStatus::Started | ExecutionStatus::Unspecified => CompletionStatus::Unspecified,
+    };
+    ReportTask {
+        job_id: job_id.to_owned(),
+        derived_id: engine.derived_task_id(ORG, job_id, &place, &task_id),
+        place,
+        sequence_id: i64::try_from(name * 2).unwrap(),
+        state_name: format!("STATE-{name}"),
+        task_id,
+        report,
+        completion_status,
+    }
+}
+
+fn report_workflow(chance: &mut Chance, job_id: &str) -> ReportWorkflow {
+    let (place, report) = report(chance);
+    let close_job = chance.one_in(4);
+    ReportWorkflow { job_id: job_id.to_owned(), place, report, code: "done".to_owned(), close_job }
+}
+
 /// Teams that jobs move between, so that they enter and leave what is watched.
 pub(super) const TEAMS: [&str; 3] = ["red", "green", "blue"];
 
@@ -224,13 +313,22 @@ pub(super) async fn act(engine: &Engine, chance: &mut Chance, jobs: usize) {
         (unique, format!("step-{}", chance.below(4)), chance.one_in(4))
     });
     let reports = reports.collect();
-    match (chance.below(12), job_id) {
+    match (chance.below(20), job_id) {
         (0, Some(job_id)) if chance.one_in(3) => done(engine, delete(&job_id)).await,
         (1..=4, Some(job_id)) => done(engine, move_to(&job_id, team)).await,
         (5, Some(job_id)) => done(engine, retitle(&job_id, &chance.next().to_string())).await,
         (6, Some(job_id)) => done(engine, AbortJob { job_id, reason: None, etag: None }).await,
         (7, Some(job_id)) => done(engine, CloseJob { job_id, etag: None }).await,
+        (8, Some(job_id)) if number == 0 => done(engine, create_automatic(&job_id)).await,
         (8, Some(job_id)) if number.is_multiple_of(2) => done(engine, create(&job_id, team)).await,
+        (12..=16, Some(job_id)) => done(engine, report_task(engine, chance, &job_id).await).await,
+        (17 | 18, Some(job_id)) => done(engine, report_workflow(chance, &job_id)).await,
+        (19, Some(job_id)) if chance.one_in(2) => done(engine, run(&job_id)).await,
+        (19, Some(job_id)) => {
+            let deadline = chance.one_in(2).then_some(Timestamp { seconds: 2_000, nanos: 0 });
+            let task = TaskStatus { unique_name: Some("made".to_owned()), deadline, ..TaskStatus::default() };
+            done(engine, CreateTask { job_id, task }).await;
+        }
         (kind, _) => {
             let status = if kind == 9 { JobStatus::Completed } else { JobStatus::Active };
             let updated = i64::try_from(chance.below(1_000)).unwrap();

@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::{
     domain::{Counts, JobState, evolve},
     engine::{Logged, Options, ReportPage, Target, Views},
     proto::v1::JobEventType,
-    store::{JobKey, MemoryStore, Records, Sequence, Store},
+    store::{JobKey, MemoryStore, Records, Scan, Sequence, Store},
 };
 
-use super::kit::{Chance, FIRST, ORG, World, act, start};
+use super::kit::{Chance, FIRST, ORG, World, act, automatic, delete, origin, soon, start};
 
 const JOBS: usize = 6;
 
@@ -20,6 +21,7 @@ async fn check(seed: u64, commands: usize) {
     let world = World::at(1_000);
     let engine = start(&store, &world, Options::default()).await;
     let mut chance = Chance::new(seed);
+    engine.publish(origin(), automatic()).await.unwrap();
     for _ in 0..commands {
         // It stands still, goes on and jumps, also back.
         world.set(1_000 + i64::try_from(chance.below(50)).unwrap());
@@ -39,6 +41,10 @@ async fn check(seed: u64, commands: usize) {
             assert!(time >= last_time, "seed {seed}: time fell");
             last_time = time;
             let logged = Logged::decode(record).unwrap();
+            if entry.workflow.is_some() {
+                after = logged.sequence;
+                continue;
+            }
             assert_eq!(logged.before, after, "seed {seed}: the log has a gap");
             after = logged.sequence;
             let (state, is_deleted) = jobs.entry(record.job.job_id.clone()).or_default();
@@ -49,6 +55,7 @@ async fn check(seed: u64, commands: usize) {
                 *is_deleted |= event.event.r#type() == JobEventType::JobDeleted;
             }
             assert_eq!(*is_deleted, record.deletes_job);
+            check_closed(state, &logged);
             if let Some(sync) = entry.sync {
                 state.sync = Some(sync);
             }
@@ -58,6 +65,7 @@ async fn check(seed: u64, commands: usize) {
     assert_eq!(after, *store.head(FIRST).borrow());
 
     let records = Records::new(Arc::clone(&store) as _, FIRST);
+    let mut living = Vec::new();
     for (job_id, (state, is_deleted)) in jobs {
         let key = JobKey { org: ORG.to_owned(), job_id: job_id.clone() };
         let head = records.job(&key).await.unwrap().unwrap();
@@ -81,8 +89,10 @@ async fn check(seed: u64, commands: usize) {
                 ..Default::default()
             };
             assert_eq!(stored, JobState { job: ids, ..JobState::default() }, "seed {seed}");
+            assert_eq!(left_of(&*store, &key.job_id).await, LEFT, "seed {seed}");
             continue;
         }
+        living.push(job_id.clone());
         assert_eq!(stored, state, "seed {seed}");
         let views = Views {
             steps: true,
@@ -94,6 +104,48 @@ async fn check(seed: u64, commands: usize) {
         assert_eq!(parts.steps.len(), state.steps.len());
         assert_eq!(parts.reports, state.reports.into_values().collect::<Vec<_>>());
     }
+
+    for job_id in living {
+        soon(engine.execute(origin(), delete(&job_id))).await.unwrap();
+        assert_eq!(left_of(&*store, &job_id).await, LEFT, "seed {seed}");
+    }
+    let mut tables: Vec<u8> = everything(&*store).await.iter().map(|(key, _)| key[0]).collect();
+    tables.dedup();
+    assert!(
+        tables.iter().all(|table| b"CJW".contains(table)),
+        "seed {seed}: of jobs that are gone: {tables:?}"
+    );
+}
+
+/// A workflow that closes leaves none of its tasks open, and none of the job's where it closes that with it: the engine has
+/// loaded them all.
+fn check_closed(state: &JobState, command: &Logged) {
+    let closed = command.events.iter().find(|event| event.event.r#type() == JobEventType::WorkflowClosed);
+    let Some(closed) = closed.and_then(|event| event.event.workflow_instance.as_ref()) else { return };
+    let closes_job = command.events.iter().any(|event| event.event.r#type() == JobEventType::JobClosed);
+    for task in state.tasks.values().filter(|task| task.is_open()) {
+        let is_of = task.execution.as_ref().is_some_and(|execution| {
+            execution.workflow_instance_id == closed.workflow_instance_id
+                && execution.attempt_id == closed.attempts[0].attempt_id
+        });
+        assert!(!is_of && !closes_job, "it is left open: {task:?}");
+    }
+}
+
+/// The tables that a deleted job stays in: its ids are never used again.
+const LEFT: &[u8] = b"CJ";
+
+async fn everything(store: &MemoryStore) -> Vec<(Bytes, Bytes)> {
+    let scan = Scan { start: Vec::new(), end: vec![u8::MAX], reverse: false, limit: usize::MAX };
+    store.scan(FIRST, scan).await.unwrap()
+}
+
+/// The tables in which something is of a job: by its key, or because it leads to the job.
+async fn left_of(store: &MemoryStore, job_id: &str) -> Vec<u8> {
+    let is_of = |(key, value): &(Bytes, Bytes)| {
+        key[1..].split(|byte| *byte == 0).any(|text| text.ends_with(job_id.as_bytes())) || value == job_id
+    };
+    everything(store).await.iter().filter(|entry| is_of(entry)).map(|(key, _)| key[0]).collect()
 }
 
 proptest! {

@@ -1,5 +1,8 @@
 //! The reports of executors.
 
+#[cfg(test)]
+mod tests;
+
 use prost_types::{Struct, Timestamp};
 use tonic::Status;
 

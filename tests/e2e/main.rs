@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may say so with a panic")]
 
 mod errors;
+mod executions;
 mod harness;
 mod history;
 mod holds;

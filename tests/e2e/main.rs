@@ -6,6 +6,7 @@
 
 mod errors;
 mod executions;
+mod executors;
 mod harness;
 mod history;
 mod holds;

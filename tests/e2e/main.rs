@@ -10,6 +10,7 @@ mod executors;
 mod harness;
 mod history;
 mod holds;
+mod instances;
 mod job_action;
 mod jobs;
 mod layout;

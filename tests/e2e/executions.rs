@@ -11,9 +11,9 @@ use holdpoint::{
     proto::v1::{
         CompletionStatus, CreateTaskStatusRequest, ErrorReason,
         ExecutionStatus::{Closed, Started},
-        GetTaskStatusRequest, GetWorkflowInstanceRequest, JobActionType, JobEvent, JobEventType, JobStatus,
-        ListTaskStatusesRequest, ListWorkflowInstancesRequest, ReportOutcome, Reporter, SequenceRange,
-        StepKind, TaskFilter, TaskStatus, TaskType, UpdateExecutionTaskStatusRequest,
+        GetWorkflowInstanceRequest, JobActionType, JobEvent, JobEventType, JobStatus,
+        ListWorkflowInstancesRequest, ReportOutcome, Reporter, SequenceRange, StepKind, StepStatus,
+        TaskExecution, TaskFilter, TaskStatus, TaskType, UpdateExecutionTaskStatusRequest,
         UpdateExecutionTaskStatusResponse, UpdateExecutionWorkflowStatusRequest,
         UpdateExecutionWorkflowStatusResponse, WorkflowAttempt, WorkflowInstance,
     },
@@ -1282,4 +1282,817 @@ async fn a_task_is_patched_between_reports() {
         "#]],
     )
     .await;
+}
+
+/// What was said before is known, whatever came between.
+#[tokio::test]
+async fn old_reports_that_come_again_change_nothing() {
+    check(
+        &[
+            (
+                "of a task",
+                &[
+                    "a STARTED 10 data=x",
+                    "a STARTED 15 data=y",
+                    "a STARTED 10 data=x",
+                    "a CLOSED 20 data=z",
+                    "a STARTED 15 data=y",
+                    "a STARTED 5",
+                    "a CLOSED 20 data=z",
+                    "workflow CLOSED 30",
+                    "a CLOSED 20 data=z",
+                    "job closes",
+                    "a STARTED 10 data=x",
+                    "a CLOSED 20 data=z",
+                    "a STARTED 10 attempt=1",
+                    "a CLOSED 20 data=z",
+                    "a STARTED 15 data=y",
+                ],
+            ),
+            (
+                "of a workflow",
+                &[
+                    "workflow STARTED 10 data=x",
+                    "workflow STARTED 15 data=y",
+                    "workflow STARTED 10 data=x",
+                    "workflow CLOSED 20",
+                    "workflow STARTED 15 data=y",
+                    "workflow CLOSED 20",
+                    "a CLOSED 12 data=late",
+                    "workflow CLOSED 20",
+                    "job closes",
+                    "workflow CLOSED 20",
+                    "workflow STARTED 30 attempt=1",
+                    "workflow CLOSED 20",
+                    "workflow STARTED 10 data=x",
+                ],
+            ),
+        ],
+        expect![[r#"
+            of a task
+              a STARTED 10 data=x: RECORDED JOB_UPDATED TASK_CREATED(run/0)
+              a STARTED 15 data=y: RECORDED TASK_UPDATED
+              a STARTED 10 data=x: UNCHANGED
+              a CLOSED 20 data=z: RECORDED TASK_COMPLETED
+              a STARTED 15 data=y: UNCHANGED
+              a STARTED 5: RECORDED TASK_UPDATED
+              a CLOSED 20 data=z: UNCHANGED
+              workflow CLOSED 30: RECORDED WORKFLOW_CLOSED
+              a CLOSED 20 data=z: UNCHANGED
+              job closes: JOB_ABORTED JOB_CLOSED
+              a STARTED 10 data=x: UNCHANGED
+              a CLOSED 20 data=z: UNCHANGED
+              a STARTED 10 attempt=1: RECORDED_LATE TASK_CREATED(run/1) TASK_COMPLETED
+              a CLOSED 20 data=z: UNCHANGED
+              a STARTED 15 data=y: UNCHANGED
+                job ABORTED closed
+                run/0 CLOSED ?-30 by=robot at=30 code=done data={"A":{"gave":"z"}} collated [a]
+                run/1 UNSPECIFIED [a]
+                a run/0#0 CLOSED 5-20 SUCCESS started_by=robot by=robot at=20 data={"gave":"z"}
+                a run/1#0 STARTED 10-now TERMINATED (reported UNSPECIFIED) started_by=robot by=robot at=10 late
+            of a workflow
+              workflow STARTED 10 data=x: RECORDED JOB_UPDATED WORKFLOW_STARTED
+              workflow STARTED 15 data=y: RECORDED WORKFLOW_STARTED
+              workflow STARTED 10 data=x: UNCHANGED
+              workflow CLOSED 20: RECORDED WORKFLOW_CLOSED
+              workflow STARTED 15 data=y: UNCHANGED
+              workflow CLOSED 20: UNCHANGED
+              a CLOSED 12 data=late: RECORDED_LATE TASK_CREATED TASK_COMPLETED
+              workflow CLOSED 20: UNCHANGED
+              job closes: JOB_ABORTED JOB_CLOSED
+              workflow CLOSED 20: UNCHANGED
+              workflow STARTED 30 attempt=1: RECORDED_LATE WORKFLOW_STARTED
+              workflow CLOSED 20: UNCHANGED
+              workflow STARTED 10 data=x: UNCHANGED
+                job ABORTED closed
+                run/0 CLOSED 10-20 by=robot at=20 code=done collated [a]
+                run/1 STARTED 30-? by=robot at=30 late []
+                a run/0#0 CLOSED ?-12 SUCCESS by=robot at=12 data={"gave":"late"} late
+        "#]],
+    )
+    .await;
+}
+
+// The bodies of the seed, as it prints them: with the words of our enums, and with the members of the path.
+
+const TASK_BODY: &str = r#"{
+  "jobId": "string",
+  "dispatchId": "string",
+  "attemptId": 0,
+  "status": "STARTED",
+  "sequenceId": 0,
+  "stateName": "string",
+  "timestamp": 1,
+  "data": {},
+  "meta": {},
+  "updatedBy": {
+    "id": "string",
+    "name": "string",
+    "appId": "string"
+  },
+  "_event_meta": {}
+}"#;
+
+const WORKFLOW_BODY: &str = r#"{
+  "status": "STARTED",
+  "timestamp": 1,
+  "dispatchId": "string",
+  "jobId": "string",
+  "attemptId": 0,
+  "closeJob": true,
+  "data": {},
+  "meta": {},
+  "code": "string",
+  "updatedBy": {
+    "id": "string",
+    "name": "string",
+    "appId": "string"
+  },
+  "_event_meta": {}
+}"#;
+
+/// A body with the members of its path, and with a status in the word of our enum.
+fn body(printed: &str, path: &str, status: &str) -> String {
+    let with_path = printed.replacen('{', &format!("{{{path},"), 1);
+    with_path.replace("\"STARTED\"", &format!("\"EXECUTION_STATUS_{status}\""))
+}
+
+/// Whole numbers of 64 bits are written as texts in proto3 JSON, and read as either.
+fn numbers_as_texts(body: &str) -> serde_json::Value {
+    let mut json: serde_json::Value = serde_json::from_str(body).unwrap();
+    for member in json.as_object_mut().unwrap().values_mut().filter(|member| member.is_number()) {
+        *member = member.to_string().into();
+    }
+    json
+}
+
+#[tokio::test]
+async fn the_bodies_of_the_seed_are_accepted() {
+    let client = TestServer::memory().await.client().await;
+    client.create("string", titled("a job")).await;
+    let mut watch = client.watch_on().await;
+    let by = Reporter {
+        id: Some("string".to_owned()),
+        name: Some("string".to_owned()),
+        app_id: Some("string".to_owned()),
+    };
+
+    for (status, kind) in [("STARTED", JobEventType::TaskCreated), ("CLOSED", JobEventType::TaskCompleted)] {
+        let json = body(TASK_BODY, r#""workflowInstanceId": "i", "taskId": "t""#, status);
+        let request: UpdateExecutionTaskStatusRequest = from_json(TASK_REQUEST, &json);
+        let again: serde_json::Value = serde_json::from_str(&to_json(TASK_REQUEST, &request)).unwrap();
+        assert_eq!(again, numbers_as_texts(&json), "no member is lost");
+        let reply = client.report_task(request).await;
+        assert_eq!(reply.outcome(), ReportOutcome::Recorded);
+        let event = watch.find(kind).await;
+        assert_eq!((event.event_meta, event.task), (Some(Struct::default()), reply.task.clone()));
+        let task = reply.task.unwrap();
+        assert_eq!((task.unique_name(), task.parent_name(), task.launcher()), ("string", "i", "string"));
+        assert_eq!(task.updated_by, Some(by.clone()));
+    }
+    for (status, kind) in
+        [("STARTED", JobEventType::WorkflowStarted), ("CLOSED", JobEventType::WorkflowClosed)]
+    {
+        let json = body(WORKFLOW_BODY, r#""workflowInstanceId": "i""#, status);
+        let request: UpdateExecutionWorkflowStatusRequest = from_json(WORKFLOW_REQUEST, &json);
+        let again: serde_json::Value = serde_json::from_str(&to_json(WORKFLOW_REQUEST, &request)).unwrap();
+        assert_eq!(again, numbers_as_texts(&json), "no member is lost");
+        let reply = client.report_workflow(request).await;
+        assert_eq!(reply.outcome(), ReportOutcome::Recorded);
+        let event = watch.find(kind).await;
+        assert_eq!(event.event_meta, Some(Struct::default()));
+        // `closeJob` has no effect with STARTED.
+        assert_eq!(client.job("string").await.closed, status == "CLOSED");
+    }
+    let job = client.job("string").await;
+    assert_eq!((job.status(), job.objective_code()), (JobStatus::Completed, "string"));
+    let attempt = client.instance("string", "i").await.attempts.pop().unwrap();
+    let start = Some(Timestamp { seconds: 0, nanos: 1_000_000 });
+    assert_eq!((attempt.launched, attempt.completed, attempt.updated_by), (start, start, Some(by)));
+}
+
+/// It is on the event of the report, and on no other that follows from it.
+#[tokio::test]
+async fn what_is_sent_for_the_event_is_on_the_event() {
+    let client = TestServer::memory().await.client().await;
+    client.create("job", titled("a job")).await;
+    let meta = |what: &str| Some(fields([("trace", what.to_owned().into())]));
+    let mut request = report_task("job", "a", 0, Closed, 10);
+    request.event_meta = meta("task");
+    client.report_task(request).await;
+    client.report_task(report_task("job", "b", 1, Started, 10)).await;
+    let mut request = report_workflow("job", Closed, 20);
+    (request.event_meta, request.close_job) = (meta("workflow"), true);
+    client.report_workflow(request).await;
+    let mut told = String::new();
+    for event in client.history("job").await {
+        let kind = event.r#type().as_str_name().trim_start_matches("JOB_EVENT_TYPE_");
+        told.push_str(&format!("{kind}{}\n", json("", event.event_meta.as_ref())));
+    }
+    expect![[r#"
+        JOB_CREATED
+        JOB_UPDATED
+        TASK_CREATED
+        TASK_COMPLETED ={"trace":"task"}
+        TASK_CREATED
+        TASK_COMPLETED
+        WORKFLOW_CLOSED ={"trace":"workflow"}
+        JOB_COMPLETED
+        JOB_CLOSED
+    "#]]
+    .assert_eq(&told);
+}
+
+/// An execution task is a task like any other.
+#[tokio::test]
+async fn a_reported_task_is_listed_and_patched_as_any_other() {
+    let client = TestServer::memory().await.client().await;
+    for job_id in ["job", "other"] {
+        client.create(job_id, titled(job_id)).await;
+    }
+    let plain = TaskStatus {
+        job_id: "job".to_owned(),
+        r#type: TaskType::Quartz.into(),
+        unique_name: Some("plain".to_owned()),
+        ..TaskStatus::default()
+    };
+    client.call(CreateTaskStatusRequest { task: Some(plain), ..Default::default() }).await.unwrap();
+    let data = Some(fields([("torque", 12.5.into())]));
+    let started =
+        UpdateExecutionTaskStatusRequest { data: data.clone(), ..report_task("job", "a", 0, Started, 1_500) };
+    let task = client.report_task(started).await.task.unwrap();
+    let time = Some(Timestamp { seconds: 1, nanos: 500_000_000 });
+    let expected = TaskStatus {
+        id: task.id.clone(),
+        r#type: TaskType::QueuedTask.into(),
+        unique_name: Some("Weld".to_owned()),
+        description: Some("Weld".to_owned()),
+        parent_name: Some("run".to_owned()),
+        launcher: Some("robot-app".to_owned()),
+        created: task.created,
+        modified: task.created,
+        launched: time,
+        job_id: "job".to_owned(),
+        execution: Some(TaskExecution {
+            workflow_instance_id: "run".to_owned(),
+            task_id: "a".to_owned(),
+            state_name: "Weld".to_owned(),
+            dispatch_id: "dispatch".to_owned(),
+            status: Started.into(),
+            started_by: Some(reporter("robot")),
+            report_time: time,
+            ..Default::default()
+        }),
+        data,
+        meta: Some(Struct::default()),
+        updated_by: Some(reporter("robot")),
+        etag: task.etag.clone(),
+        ..TaskStatus::default()
+    };
+    assert_eq!(task, expected);
+    assert!(task.id.starts_with("task_") && task.created.is_some() && !task.etag.is_empty());
+
+    // Who has no application is the launcher.
+    let mut by_hand = report_task("other", "a", 0, Started, 1_500);
+    by_hand.updated_by = Some(Reporter { app_id: Some(String::new()), ..reporter("ann") });
+    let by_hand = client.report_task(by_hand).await.task.unwrap();
+    assert_eq!(by_hand.launcher(), "ann");
+    assert_ne!(by_hand.id, task.id, "of another job");
+
+    let list = async |filter: TaskFilter| {
+        client.list_tasks(filter).await.into_iter().map(|task| task.id).collect::<Vec<_>>()
+    };
+    let of_job = |filter: TaskFilter| TaskFilter { job_id: "job".to_owned(), ..filter };
+    let ours = [task.id.clone()];
+    let launchers = vec!["robot-app".to_owned()];
+    let both = [task.id.clone(), by_hand.id.clone()];
+    let queued = TaskFilter { types: vec![TaskType::QueuedTask.into()], ..TaskFilter::default() };
+    let open = TaskFilter { completed: Some(false), ..queued.clone() };
+    let ended = TaskFilter { completed: Some(true), ..TaskFilter::default() };
+    assert_eq!(list(TaskFilter { launchers, ..TaskFilter::default() }).await, ours);
+    assert_eq!(list(queued.clone()).await, both);
+    assert_eq!(list(of_job(queued)).await, ours);
+    assert_eq!(list(open.clone()).await, both);
+    assert_eq!(list(ended.clone()).await, [""; 0]);
+
+    client.call(replace(&task.id, "percentComplete", 40.0)).await.unwrap();
+    client.call(replace(&task.id, "description", "the long seam".to_owned())).await.unwrap();
+    let closed = client.report_task(report_task("job", "a", 0, Closed, 2_500)).await.task.unwrap();
+    assert_eq!(
+        (closed.percent_complete(), closed.description()),
+        (40, "the long seam"),
+        "what was patched stays"
+    );
+    assert_eq!(client.task(&task.id).await, closed);
+    assert_eq!((list(open).await, list(ended).await), (vec![by_hand.id], ours.to_vec()));
+}
+
+/// `request_id` stands for one body.
+#[tokio::test]
+async fn another_body_under_the_same_request_id_is_refused() {
+    let client = TestServer::memory().await.client().await;
+    client.create("job", titled("a job")).await;
+    let task = UpdateExecutionTaskStatusRequest {
+        request_id: "one".to_owned(),
+        ..report_task("job", "a", 0, Started, 10)
+    };
+    let workflow = UpdateExecutionWorkflowStatusRequest {
+        request_id: "two".to_owned(),
+        ..report_workflow("job", Started, 10)
+    };
+    client.report_task(task.clone()).await;
+    client.report_workflow(workflow.clone()).await;
+    let everything = client.everything().await;
+    let rows: Vec<Call> = vec![
+        UpdateExecutionTaskStatusRequest { timestamp: Some(11), ..task.clone() }.into(),
+        UpdateExecutionTaskStatusRequest { event_meta: gave("x"), ..task }.into(),
+        UpdateExecutionWorkflowStatusRequest { code: Some("x".to_owned()), ..workflow.clone() }.into(),
+        UpdateExecutionWorkflowStatusRequest { request_id: "one".to_owned(), ..workflow }.into(),
+    ];
+    for call in rows {
+        refused(client.call(call).await, Code::FailedPrecondition, ErrorReason::RequestIdReused);
+    }
+    assert_eq!(client.everything().await, everything);
+}
+
+fn deep(levels: usize) -> Struct {
+    (1..levels).fold(Struct::default(), |inner, _| {
+        fields([("in", Value { kind: Some(prost_types::value::Kind::StructValue(inner)) })])
+    })
+}
+
+#[tokio::test]
+async fn every_bad_field_is_named_at_once() {
+    let server = TestServer::memory().await;
+    let client = server.client().await;
+    client.create("job", titled("a job")).await;
+    client.create("deleted", titled("a job")).await;
+    client.report_task(report_task("deleted", "a", 0, Started, 10)).await;
+    client.call(delete("deleted")).await.unwrap();
+    let elsewhere = server.client_as(Caller::default().of("umbra")).await;
+    let long = |len| Some("x".repeat(len));
+    let bad_by = Reporter { id: long(65), name: long(257), app_id: long(65) };
+    let no_by = Reporter { id: Some(String::new()), name: None, app_id: None };
+    let large = Some(fields([("large", "x".repeat(256 << 10).into())]));
+    let nan = Some(fields([("nan", f64::NAN.into())]));
+    let full = || report_task("job", "a", 0, Started, 10);
+    let rows: Vec<(&str, &Client, Call)> = vec![
+        ("nothing of a task", &client, UpdateExecutionTaskStatusRequest::default().into()),
+        ("nothing of a workflow", &client, UpdateExecutionWorkflowStatusRequest::default().into()),
+        (
+            "a task",
+            &client,
+            UpdateExecutionTaskStatusRequest {
+                workflow_instance_id: Some(String::new()),
+                task_id: long(65),
+                job_id: Some("a\u{7f}".to_owned()),
+                dispatch_id: long(65),
+                attempt_id: Some(-1),
+                status: 9,
+                sequence_id: Some(-1),
+                state_name: Some(String::new()),
+                timestamp: Some(0),
+                data: large.clone(),
+                meta: nan.clone(),
+                updated_by: Some(bad_by.clone()),
+                event_meta: Some(deep(25)),
+                completion_status: 9,
+                request_id: "x".repeat(65),
+                validate_only: false,
+            }
+            .into(),
+        ),
+        (
+            "a workflow",
+            &client,
+            UpdateExecutionWorkflowStatusRequest {
+                workflow_instance_id: Some(String::new()),
+                job_id: long(65),
+                dispatch_id: Some(String::new()),
+                attempt_id: Some(i64::MIN),
+                status: 3,
+                timestamp: Some(i64::MAX),
+                close_job: true,
+                data: nan,
+                meta: Some(deep(25)),
+                code: long(4097),
+                updated_by: Some(no_by),
+                event_meta: large,
+                request_id: "x".repeat(65),
+                validate_only: true,
+            }
+            .into(),
+        ),
+        (
+            "words",
+            &client,
+            UpdateExecutionTaskStatusRequest {
+                state_name: long(4097),
+                timestamp: Some(253_402_300_800_000),
+                completion_status: CompletionStatus::Success.into(),
+                ..full()
+            }
+            .into(),
+        ),
+        ("no such job", &client, report_task("none", "a", 0, Started, 10).into()),
+        ("a workflow of no job", &client, report_workflow("none", Closed, 10).into()),
+        ("a deleted job", &client, report_task("deleted", "a", 0, Closed, 20).into()),
+        ("a workflow of a deleted job", &client, report_workflow("deleted", Closed, 20).into()),
+        ("another organization's job", &elsewhere, full().into()),
+        ("a workflow of another's job", &elsewhere, report_workflow("job", Started, 10).into()),
+        ("no task of ours", &client, {
+            let task_id = Some(format!("task_0000_{}", "0".repeat(32)));
+            UpdateExecutionTaskStatusRequest { task_id, ..full() }.into()
+        }),
+    ];
+    let everything = client.everything().await;
+    let mut table = String::new();
+    for (name, client, call) in rows {
+        let status = client.call(call).await.unwrap_err();
+        table.push_str(&format!("{name}: {}\n", line(&status)));
+    }
+    expect![[r#"
+        nothing of a task: InvalidArgument FIELD_INVALID
+            workflow_instance_id is required
+            task_id is required
+            job_id is required
+            dispatch_id is required
+            attempt_id is required
+            status is required
+            sequence_id is required
+            state_name is required
+            timestamp is required
+            data is required
+            meta is required
+            updated_by is required
+        nothing of a workflow: InvalidArgument FIELD_INVALID
+            workflow_instance_id is required
+            job_id is required
+            dispatch_id is required
+            attempt_id is required
+            status is required
+            code is required
+            timestamp is required
+            data is required
+            meta is required
+            updated_by is required
+        a task: InvalidArgument FIELD_INVALID
+            workflow_instance_id is empty
+            task_id is longer than 64 characters
+            job_id has a control character
+            dispatch_id is longer than 64 characters
+            attempt_id is less than 0
+            status is not a value of ExecutionStatus
+            sequence_id is less than 0
+            state_name is empty
+            timestamp is less than 1
+            data is larger than 262144 bytes
+            meta has a number that is not finite
+            _event_meta is more than 24 levels deep
+            updated_by.id is longer than 64 characters
+            updated_by.name is longer than 256 characters
+            updated_by.app_id is longer than 64 characters
+            completion_status is not a value of CompletionStatus
+            request_id is longer than 64 characters
+        a workflow: InvalidArgument FIELD_INVALID
+            workflow_instance_id is empty
+            job_id is longer than 64 characters
+            dispatch_id is empty
+            attempt_id is less than 0
+            status is not a value of ExecutionStatus
+            code is longer than 4096 characters
+            timestamp is not a time before the year 10000
+            data has a number that is not finite
+            meta is more than 24 levels deep
+            _event_meta is larger than 262144 bytes
+            updated_by.id is empty
+            updated_by.name is required
+            updated_by.app_id is required
+            request_id is longer than 64 characters
+        words: InvalidArgument FIELD_INVALID
+            state_name is longer than 4096 characters
+            timestamp is not a time before the year 10000
+            completion_status is for CLOSED only
+        no such job: NotFound JOB_NOT_FOUND {"jobId": "none"}
+        a workflow of no job: NotFound JOB_NOT_FOUND {"jobId": "none"}
+        a deleted job: NotFound JOB_NOT_FOUND {"jobId": "deleted"}
+        a workflow of a deleted job: NotFound JOB_NOT_FOUND {"jobId": "deleted"}
+        another organization's job: NotFound JOB_NOT_FOUND {"jobId": "job"}
+        a workflow of another's job: NotFound JOB_NOT_FOUND {"jobId": "job"}
+        no task of ours: NotFound TASK_NOT_FOUND {"taskId": "task_*"}
+    "#]]
+    .assert_eq(&table);
+    assert_eq!(client.everything().await, everything);
+
+    // At their bounds.
+    let request = UpdateExecutionTaskStatusRequest {
+        workflow_instance_id: Some("é".repeat(64)),
+        task_id: long(64),
+        dispatch_id: long(64),
+        attempt_id: Some(i64::MAX),
+        sequence_id: Some(i64::MAX),
+        state_name: long(4096),
+        timestamp: Some(253_402_300_799_999),
+        data: Some(fields([("large", "x".repeat((256 << 10) - 23).into())])),
+        meta: Some(deep(24)),
+        event_meta: Some(deep(24)),
+        updated_by: Some(Reporter { id: long(64), name: long(256), app_id: long(64) }),
+        ..full()
+    };
+    let task = client.report_task(request.clone()).await.task.unwrap();
+    assert_eq!((task.data, task.meta), (request.data, request.meta));
+    let instance = client.instance("job", &"é".repeat(64)).await;
+    assert_eq!((instance.attempts[0].attempt_id, &instance.attempts[0].task_ids), (i64::MAX, &vec![task.id]));
+    let request = UpdateExecutionWorkflowStatusRequest {
+        code: long(4096),
+        timestamp: Some(1),
+        updated_by: Some(Reporter {
+            name: Some(String::new()),
+            app_id: Some(String::new()),
+            ..reporter("r")
+        }),
+        ..report_workflow("job", Closed, 1)
+    };
+    client.report_workflow(request).await;
+}
+
+/// What tasks gave is put together as far as it fits, and as deep as it is.
+#[tokio::test]
+async fn what_is_put_together_has_its_bound() {
+    let client = TestServer::memory().await.client().await;
+    client.create("job", titled("a job")).await;
+    let mut watch = client.watch_on().await;
+    for n in 0..6 {
+        let mut request = report_task("job", &n.to_string(), n, Closed, 10);
+        request.state_name = Some(format!("state {n}"));
+        request.data = match n {
+            // One that fits where a larger one did not.
+            1 => Some(deep(24)),
+            _ => Some(fields([("large", "x".repeat(100 << 10).into())])),
+        };
+        client.report_task(request).await;
+    }
+    client.report_workflow(report_workflow("job", Closed, 20)).await;
+    let attempt = client.instance("job", "run").await.attempts.pop().unwrap();
+    let data = attempt.data.unwrap();
+    assert!(prost::Message::encoded_len(&data) <= 256 << 10);
+    let names: BTreeSet<_> = data.fields.keys().map(String::as_str).collect();
+    assert_eq!(names, BTreeSet::from(["state 1", "state 4", "state 5"]));
+    let event = watch.find(JobEventType::WorkflowClosed).await;
+    assert_eq!(event.workflow_instance.unwrap().attempts[0].data, Some(data));
+}
+
+/// The limit and its value are named, whoever would pass it; what is there goes on.
+#[tokio::test]
+async fn limits_are_named() {
+    let limits = Limits { tasks_per_job: 2, attempts_per_job: 2, ..Limits::default() };
+    let server = TestServer::start(Config { limits, ..config() }).await;
+    let client = server.client().await;
+    client.publish(chain("flow", vec![step("one", StepKind::Automatic)])).await;
+    for job_id in ["job", "other", "third"] {
+        client.create(job_id, following("flow")).await;
+    }
+    client.report_task(report_task("job", "a", 0, Started, 10)).await;
+    client.report_task(report_task("job", "b", 1, Closed, 10)).await;
+    let of = |attempt_id| UpdateExecutionWorkflowStatusRequest {
+        attempt_id: Some(attempt_id),
+        ..report_workflow("job", Started, 30)
+    };
+    let named = |job_id: &str| TaskStatus {
+        job_id: job_id.to_owned(),
+        unique_name: Some("x".to_owned()),
+        ..TaskStatus::default()
+    };
+    let elsewhere = |report: UpdateExecutionWorkflowStatusRequest| UpdateExecutionWorkflowStatusRequest {
+        workflow_instance_id: Some("elsewhere".to_owned()),
+        ..report
+    };
+    let full_of_tasks: Vec<(&str, Call)> = vec![
+        ("a new task", report_task("job", "c", 2, Started, 10).into()),
+        ("a new task of a new attempt", {
+            let report = report_task("job", "a", 0, Started, 10);
+            UpdateExecutionTaskStatusRequest { attempt_id: Some(1), ..report }.into()
+        }),
+        ("a task that is closed at once", report_task("job", "c", 2, Closed, 10).into()),
+        ("Run", perform(JobActionType::Run, "job", &["one"]).into()),
+        (
+            "CreateTaskStatus",
+            CreateTaskStatusRequest { task: Some(named("job")), ..Default::default() }.into(),
+        ),
+    ];
+    let full_of_attempts: Vec<(&str, Call)> = vec![
+        ("a new attempt", of(7).into()),
+        ("a new instance", elsewhere(of(0)).into()),
+        ("a new attempt by a task", {
+            let report = report_task("third", "a", 0, Started, 10);
+            UpdateExecutionTaskStatusRequest { attempt_id: Some(7), ..report }.into()
+        }),
+    ];
+    let mut table = String::new();
+    for (name, call) in full_of_tasks {
+        let status = client.call(call).await.unwrap_err();
+        table.push_str(&format!("{name}: {}\n", line(&status)));
+    }
+    // Another job has a count of its own, and what is there goes on.
+    client.report_task(report_task("other", "a", 0, Started, 10)).await;
+    client.done(JobActionType::Run, "other", &["one"]).await;
+    client.report_task(report_task("job", "a", 0, Closed, 20)).await;
+    client.report_workflow(of(5)).await;
+    let linked = client.step("other", "one").await.task_id;
+    let taken = UpdateExecutionTaskStatusRequest {
+        attempt_id: Some(4),
+        ..report_task("other", &linked, 0, Started, 9)
+    };
+    client.report_task(taken).await;
+    let in_job = |job_id: &str, report: UpdateExecutionWorkflowStatusRequest| {
+        UpdateExecutionWorkflowStatusRequest { job_id: Some(job_id.to_owned()), ..report }
+    };
+    client.report_workflow(in_job("third", of(0))).await;
+    client.report_workflow(in_job("third", elsewhere(of(0)))).await;
+    for (name, call) in full_of_attempts {
+        let status = client.call(call).await.unwrap_err();
+        table.push_str(&format!("{name}: {}\n", line(&status)));
+    }
+    expect![[r#"
+        a new task: ResourceExhausted LIMIT_EXCEEDED {"limit": "tasks_per_job", "maximum": "2"}
+        a new task of a new attempt: ResourceExhausted LIMIT_EXCEEDED {"limit": "tasks_per_job", "maximum": "2"}
+        a task that is closed at once: ResourceExhausted LIMIT_EXCEEDED {"limit": "tasks_per_job", "maximum": "2"}
+        Run: ResourceExhausted LIMIT_EXCEEDED {"limit": "tasks_per_job", "maximum": "2"}
+        CreateTaskStatus: ResourceExhausted LIMIT_EXCEEDED {"limit": "tasks_per_job", "maximum": "2"}
+        a new attempt: ResourceExhausted LIMIT_EXCEEDED {"limit": "attempts_per_job", "maximum": "2"}
+        a new instance: ResourceExhausted LIMIT_EXCEEDED {"limit": "attempts_per_job", "maximum": "2"}
+        a new attempt by a task: ResourceExhausted LIMIT_EXCEEDED {"limit": "attempts_per_job", "maximum": "2"}
+    "#]].assert_eq(&table);
+    let closed =
+        UpdateExecutionWorkflowStatusRequest { attempt_id: Some(5), ..report_workflow("job", Closed, 40) };
+    client.report_workflow(closed).await;
+    assert_eq!(client.step("job", "one").await.status(), StepStatus::Ready);
+}
+
+/// Many executors take the same task at once, each on a connection of its own: one of them has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_start_a_task_at_once_one_has_claimed_it() {
+    const EXECUTORS: usize = 16;
+    let server = TestServer::memory().await;
+    let client = server.client().await;
+    let mut watch = client.watch_on().await;
+    for round in 0..8 {
+        let job_id = format!("job-{round}");
+        client.create(&job_id, titled("a job")).await;
+        let gate = Arc::new(Barrier::new(EXECUTORS));
+        let mut reports = JoinSet::new();
+        for n in 0..EXECUTORS {
+            let executor = server.client_as(Caller::new(&format!("executor-{n}"))).await;
+            let request = UpdateExecutionTaskStatusRequest {
+                updated_by: Some(reporter(&n.to_string())),
+                ..report_task(&job_id, "a", 0, Started, 10 + i64::try_from(n).unwrap())
+            };
+            let gate = Arc::clone(&gate);
+            reports.spawn(async move {
+                gate.wait().await;
+                executor.tasks.clone().update_execution_task_status(request).await
+            });
+        }
+        let mut claims = Vec::new();
+        let mut told = BTreeSet::new();
+        for outcome in within(reports.join_all()).await {
+            match outcome {
+                Ok(reply) => claims.push(reply.into_inner().task.unwrap()),
+                Err(status) => {
+                    let status = refused(
+                        Err::<(), _>(status),
+                        Code::FailedPrecondition,
+                        ErrorReason::TaskAlreadyStarted,
+                    );
+                    told.insert(line(&status));
+                }
+            }
+        }
+        let [task] = claims.try_into().unwrap();
+        let by = task.execution.as_ref().unwrap().started_by.as_ref().unwrap();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told.first().unwrap().contains(&format!("\"startedBy\": \"{}\"", by.id())), "{told:?}");
+        assert_eq!(client.task(&task.id).await, task);
+        let kinds = client.event_types(&job_id).await;
+        assert_eq!(kinds, [JobEventType::JobCreated, JobEventType::JobUpdated, JobEventType::TaskCreated]);
+        assert_eq!(watch.find(JobEventType::TaskCreated).await.task, Some(task));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_who_close_a_workflow_at_once_one_does() {
+    let server = TestServer::memory().await;
+    let client = server.client().await;
+    let executors = [server.client().await, server.client_as(Caller::new("bob")).await];
+    for round in 0..24 {
+        let job_id = format!("job-{round}");
+        client.create(&job_id, titled("a job")).await;
+        client.report_task(report_task(&job_id, "a", 0, Started, 10)).await;
+        let gate = Arc::new(Barrier::new(2));
+        let mut reports = JoinSet::new();
+        for (n, executor) in executors.iter().cloned().enumerate() {
+            let gate = Arc::clone(&gate);
+            let request = UpdateExecutionWorkflowStatusRequest {
+                code: Some(format!("code {n}")),
+                close_job: true,
+                ..report_workflow(&job_id, Closed, 20)
+            };
+            reports.spawn(async move {
+                gate.wait().await;
+                executor.workflows.clone().update_execution_workflow_status(request).await
+            });
+        }
+        let (won, lost): (Vec<_>, Vec<_>) =
+            within(reports.join_all()).await.into_iter().partition(Result::is_ok);
+        let ([won], [lost]) = (<[_; 1]>::try_from(won).unwrap(), <[_; 1]>::try_from(lost).unwrap());
+        refused(lost, Code::FailedPrecondition, ErrorReason::WorkflowAlreadyClosed);
+        let won = won.unwrap().into_inner().workflow_instance.unwrap();
+        assert_eq!(client.job(&job_id).await.objective_code, won.attempts[0].code);
+        let kinds = client.event_types(&job_id).await;
+        assert_eq!(kinds.iter().filter(|kind| **kind == JobEventType::WorkflowClosed).count(), 1);
+    }
+}
+
+/// Everything that can be read of executions.
+async fn all_of(client: &Client) -> (Vec<WorkflowInstance>, Vec<TaskStatus>, Vec<JobEvent>) {
+    let instances = client.instances(ListWorkflowInstancesRequest::default()).await;
+    let tasks = client.list_tasks(TaskFilter::default()).await;
+    (instances, tasks, client.history("job").await)
+}
+
+/// Reports of two attempts, with gaps, so that there is something of everything.
+async fn report_much(client: &Client) {
+    client.publish(chain("flow", vec![step("one", StepKind::Automatic)])).await;
+    client.create("job", following("flow")).await;
+    client.done(JobActionType::Run, "job", &["one"]).await;
+    let linked = client.step("job", "one").await.task_id;
+    client.report_task(report_task("job", &linked, 3, Started, 10)).await;
+    client.report_task(report_task("job", "a", 0, Closed, 10)).await;
+    client.report_task(report_task("job", "b", 1, Started, 10)).await;
+    let newer = |request| UpdateExecutionWorkflowStatusRequest { attempt_id: Some(1), ..request };
+    client.report_workflow(newer(report_workflow("job", Started, 20))).await;
+    let task = |request| UpdateExecutionTaskStatusRequest { attempt_id: Some(1), ..request };
+    client.report_task(task(report_task("job", "c", 7, Started, 30))).await;
+    client.report_task(task(report_task("job", "d", 5, Closed, 30))).await;
+}
+
+/// What goes on after the restart: the counts, the sequence ids and the claims are known as before.
+async fn go_on(client: &Client) {
+    let of_second = |request| UpdateExecutionTaskStatusRequest { attempt_id: Some(1), ..request };
+    let ask = async |request| client.tasks.clone().update_execution_task_status(request).await;
+    let taken = of_second(report_task("job", "e", 7, Started, 30));
+    refused(ask(taken).await, Code::FailedPrecondition, ErrorReason::SequenceConflict);
+    let claimed = UpdateExecutionTaskStatusRequest {
+        updated_by: Some(reporter("bob")),
+        ..of_second(report_task("job", "c", 7, Started, 31))
+    };
+    refused(ask(claimed).await, Code::FailedPrecondition, ErrorReason::TaskAlreadyStarted);
+    let stale = report_task("job", "b", 1, Closed, 30);
+    refused(ask(stale).await, Code::FailedPrecondition, ErrorReason::StaleAttempt);
+    let repeat = of_second(report_task("job", "d", 5, Closed, 30));
+    assert_eq!(client.report_task(repeat).await.outcome(), ReportOutcome::Unchanged);
+    let reply = client.report_task(of_second(report_task("job", "f", 9, Started, 30))).await;
+    assert_eq!(reply.missing_sequence_count, 2);
+    let linked = client.step("job", "one").await.task_id;
+    client.report_task(of_second(report_task("job", &linked, 6, Closed, 40))).await;
+    assert_eq!(client.step("job", "one").await.status(), StepStatus::Executed);
+    let closed = UpdateExecutionWorkflowStatusRequest {
+        attempt_id: Some(1),
+        close_job: true,
+        ..report_workflow("job", Closed, 50)
+    };
+    assert_eq!(client.report_workflow(closed).await.terminated_task_ids.len(), 2);
+    assert!(client.job("job").await.closed);
+}
+
+#[tokio::test]
+async fn executions_survive_a_restart() {
+    let server = TestServer::sled().await;
+    let client = server.client().await;
+    report_much(&client).await;
+    let before = all_of(&client).await;
+    let server = server.restart().await;
+    let client = server.client().await;
+    assert_eq!(all_of(&client).await, before);
+    go_on(&client).await;
+    server.stop().await;
+}
+
+/// The real binary, killed: what was answered is there.
+#[tokio::test]
+async fn executions_survive_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::serve(directory.path(), &[]).await;
+    let client = process.client().await;
+    report_much(&client).await;
+    let before = all_of(&client).await;
+    process.kill().await;
+    let process = Process::serve(directory.path(), &[]).await;
+    let client = process.client().await;
+    assert_eq!(all_of(&client).await, before);
+    go_on(&client).await;
+    let before = all_of(&client).await;
+    process.kill().await;
+    let process = Process::serve(directory.path(), &[]).await;
+    assert_eq!(all_of(&process.client().await).await, before);
 }

@@ -41,7 +41,7 @@ const WORKFLOW_REQUEST: &str = "holdpoint.v1.UpdateExecutionWorkflowStatusReques
 enum Said {
     Task(UpdateExecutionTaskStatusRequest),
     Workflow(UpdateExecutionWorkflowStatusRequest),
-    Other(Call),
+    Other(Box<Call>),
 }
 
 /// What a report is answered.
@@ -116,6 +116,7 @@ impl Said {
 }
 
 /// Free data with one member.
+#[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
 fn gave(what: &str) -> Option<Struct> {
     Some(fields([("gave", what.to_owned().into())]))
 }
@@ -152,11 +153,12 @@ impl Story<'_> {
         let job_id = self.job_id.as_str();
         let parts: Vec<&str> = words.split(' ').collect();
         let (status, time, rest) = match parts[..] {
-            ["job", "closes"] => return Said::Other(close(job_id).into()),
-            ["job", "reopens"] => return Said::Other(reopen(job_id, &[]).into()),
+            ["job", "closes"] => return Said::Other(Box::new(close(job_id).into())),
+            ["job", "reopens"] => return Said::Other(Box::new(reopen(job_id, &[]).into())),
             [task, "is", word] => {
                 let word = word.to_owned();
-                return Said::Other(replace(&self.id_of(task).await, "completionStatus", word).into());
+                let patch = replace(&self.id_of(task).await, "completionStatus", word);
+                return Said::Other(Box::new(patch.into()));
             }
             [_, "STARTED", time, ref rest @ ..] => (Started, time, rest),
             [_, "CLOSED", time, ref rest @ ..] => (Closed, time, rest),
@@ -217,7 +219,7 @@ impl Story<'_> {
         let said = self.parse(words).await;
         let before = self.client.job(&self.job_id).await.revision;
         if let Said::Other(call) = said {
-            self.client.call(call).await.unwrap();
+            self.client.call(*call).await.unwrap();
             return self.told(before, "").await.0;
         }
         let trial = said.clone().trial().ask(self.client).await;

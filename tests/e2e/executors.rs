@@ -1,5 +1,7 @@
 //! Executors that do the work of AUTOMATIC steps: they find a step's task, report of it by its id, and the step follows.
 
+use std::slice;
+
 use expect_test::{Expect, expect};
 use holdpoint::proto::v1::{
     CompletionStatus, CreateTaskStatusRequest, ErrorReason,
@@ -85,7 +87,7 @@ async fn an_executor_finds_a_task_and_does_the_work_of_its_step() {
     assert_eq!(to_do(&executor).await, []);
 
     let task = run(&client, "one").await;
-    assert_eq!(to_do(&executor).await, [task.clone()]);
+    assert_eq!(to_do(&executor).await, slice::from_ref(&task));
     assert_eq!(new_tasks.event().await.task, Some(task.clone()));
     assert_eq!((task.execution.as_ref(), task.launcher.as_ref()), (None, None));
     let before = client.event_types("job").await.len();
@@ -115,7 +117,7 @@ async fn an_executor_finds_a_task_and_does_the_work_of_its_step() {
         (StepStatus::Running, vec![under_way])
     );
     let instance = client.instance("job", "run").await;
-    assert_eq!(instance.attempts[0].task_ids, [task.id.clone()]);
+    assert_eq!(instance.attempts[0].task_ids, slice::from_ref(&task.id));
 
     let ended = executor.report_task(closed(&task, CompletionStatus::Success)).await;
     let ended = ended.task.unwrap();
@@ -374,7 +376,7 @@ async fn a_workflow_that_is_closed_ends_the_task_of_a_step() {
     client.report_task(started(&task)).await;
     let before = client.event_types("job").await.len();
     let reply = client.report_workflow(report_workflow("job", Closed, 30)).await;
-    assert_eq!(reply.terminated_task_ids, [task.id.clone()]);
+    assert_eq!(reply.terminated_task_ids, slice::from_ref(&task.id));
     assert_eq!(status(&client, "one").await, StepStatus::Error);
     check_history(
         &client,

@@ -509,8 +509,13 @@ impl Client {
     /// Makes a call, and keeps of it whether it was refused. Of a watch the messages are read until it ends, and it must
     /// be one that does.
     pub async fn call(&self, call: impl Into<Call>) -> Result<(), Status> {
-        let Self { mut jobs, mut syncs, mut tasks, mut workflows, .. } = self.clone();
-        match call.into() {
+        // It has room for a call of every kind.
+        Box::pin(self.clone().make(call.into())).await
+    }
+
+    async fn make(self, call: Call) -> Result<(), Status> {
+        let Self { mut jobs, mut syncs, mut tasks, mut workflows, .. } = self;
+        match call {
             Call::Sync(request) => syncs.basic_sync(request).await.map(drop),
             Call::Create(request) => jobs.create_job(request).await.map(drop),
             Call::Get(request) => jobs.get_job(request).await.map(drop),

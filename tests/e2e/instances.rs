@@ -1,6 +1,6 @@
 //! `GetWorkflowInstance` and `ListWorkflowInstances`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, slice};
 
 use expect_test::expect;
 use holdpoint::{
@@ -38,6 +38,7 @@ fn attempt(
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
 fn said(attempt_id: i64) -> Option<Struct> {
     Some(fields([("attempt", attempt_id.to_string().into())]))
 }
@@ -81,7 +82,7 @@ async fn an_instance_as_it_was_reported() {
         missing_sequence_count: 2,
         ..WorkflowAttempt::default()
     };
-    assert_eq!(opened.attempts, [expected.clone()], "while only tasks of it were reported");
+    assert_eq!(opened.attempts, slice::from_ref(&expected), "while only tasks of it were reported");
     assert_eq!((opened.job_id.as_str(), opened.workflow_instance_id.as_str()), ("job", "run"));
     assert!(moment(opened.create_time) >= moment(job.create_time));
     assert_eq!((opened.create_time, opened.attempt_count), (opened.update_time, 1));

@@ -8,11 +8,14 @@ use holdpoint::{
     config::{Config, Limits},
     proto::v1::{
         AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, CountJobsRequest, CreateJobRequest,
-        DeleteJobRequest, ExcludeJobRequest, GetJobRequest, GetWorkflowRequest, Job, JobActionType,
-        JobDetails, JobEvent, JobFilter, ListHoldsRequest, ListJobEventsRequest, ListJobsRequest,
-        ListWorkflowsRequest, PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest, SingleStep,
-        StepDefinition, StepEntry, StepKind, StepReport, SyncMetadata, UpdateJobRequest, WatchJobRequest,
-        WatchJobsRequest, WatchStart, Workflow, WorkflowReference,
+        DeleteJobRequest, ExcludeJobRequest,
+        ExecutionStatus::{self, Closed, Started},
+        GetJobRequest, GetTaskStatusRequest, GetWorkflowRequest, Job, JobActionType, JobDetails, JobEvent,
+        JobFilter, ListHoldsRequest, ListJobEventsRequest, ListJobsRequest, ListWorkflowsRequest,
+        PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest, SingleStep, StepDefinition,
+        StepEntry, StepKind, StepReport, SyncMetadata, UpdateExecutionTaskStatusRequest,
+        UpdateExecutionWorkflowStatusRequest, UpdateJobRequest, WatchJobRequest, WatchJobsRequest,
+        WatchStart, Workflow, WorkflowReference,
     },
 };
 use prost::Message as _;
@@ -28,20 +31,14 @@ use tonic_types::StatusExt as _;
 
 use super::harness::{
     Call, Caller, Client, TestServer, abort, assign, chain, close, config, create, delete, device_body,
-    device_body_of, events, exclude, fields, following, get, holds_of, line, next, perform, publish, reason,
-    reopen, step, titled, update, within, words, workflow,
+    device_body_of, events, exclude, fields, following, get, get_instance, holds_of, line, next, perform,
+    publish, reason, reopen, report_task, report_workflow, reporter, step, titled, update, within, words,
+    workflow,
 };
 
-/// Reasons that no test here can bring about, which are tested in `src/rpc/status.rs`; and those of tasks, in `tasks.rs`.
-const TESTED_ELSEWHERE: [&str; 7] = [
-    "INTERNAL",
-    "OVERLOADED",
-    "STORE_FAILED",
-    "PATCH_TARGET_MISSING",
-    "TASK_ALREADY_CLOSED",
-    "TASK_NOT_FOUND",
-    "TEST_FAILED",
-];
+/// Reasons that no test here can bring about, which are tested in `src/rpc/status.rs`; and those of patches, in `tasks.rs`.
+const TESTED_ELSEWHERE: [&str; 5] =
+    ["INTERNAL", "OVERLOADED", "STORE_FAILED", "PATCH_TARGET_MISSING", "TEST_FAILED"];
 
 /// Jobs to refuse changes of. Of `working` a step runs, and `held` has as many holds as can be.
 async fn with_jobs(client: &Client) {
@@ -61,6 +58,26 @@ async fn with_jobs(client: &Client) {
     client.call(close("closed")).await.unwrap();
     client.call(delete("deleted")).await.unwrap();
     client.sync(device_body()).await;
+    // The instance `run` is at its second attempt, and `over` is closed.
+    client.report_task(task_report("begun", 0, Started, 10)).await;
+    client.report_task(task_report("ended", 1, Closed, 10)).await;
+    let over = Some("over".to_owned());
+    let closed = report_workflow("working", Closed, 10);
+    client
+        .report_workflow(UpdateExecutionWorkflowStatusRequest { workflow_instance_id: over, ..closed })
+        .await;
+}
+
+/// A report of a task of the second attempt at the instance `run`.
+fn task_report(
+    task_id: &str,
+    sequence_id: i64,
+    status: ExecutionStatus,
+    timestamp: i64,
+) -> UpdateExecutionTaskStatusRequest {
+    let attempt_id = Some(1);
+    let report = report_task("working", task_id, sequence_id, status, timestamp);
+    UpdateExecutionTaskStatusRequest { attempt_id, ..report }
 }
 
 /// A hold on a step that waits for a job.
@@ -93,7 +110,7 @@ async fn check(client: &Client, rows: Vec<(&str, Call)>, expected: Expect) -> Ve
 /// One row for each reason there is; a new one that no row brings about fails the test.
 #[tokio::test]
 async fn every_reason_is_given_by_some_call() {
-    let small = Limits { reports_per_job: 2, reports_per_sync: 3, ..Limits::default() };
+    let small = Limits { reports_per_job: 2, reports_per_sync: 3, tasks_per_job: 2, ..Limits::default() };
     let server = TestServer::start(Config { limits: small, ..config() }).await;
     let client = server.client().await;
     with_jobs(&client).await;
@@ -148,6 +165,28 @@ async fn every_reason_is_given_by_some_call() {
         ("more holds than can be", perform(JobActionType::Hold, "held", &["a"]).into()),
         ("an etag", AbortJobRequest { etag: "x".to_owned(), ..abort("open") }.into()),
         ("a request id", UpdateJobRequest { job: Some(titled("c")), ..reused }.into()),
+        ("no such task", GetTaskStatusRequest { id: "none".to_owned() }.into()),
+        ("no such instance", get_instance("working", "none").into()),
+        ("another's task", {
+            let updated_by = Some(reporter("bob"));
+            let report = task_report("begun", 0, Started, 11);
+            UpdateExecutionTaskStatusRequest { updated_by, ..report }.into()
+        }),
+        ("a task that is closed", task_report("ended", 1, Closed, 11).into()),
+        ("a workflow that is closed", {
+            let workflow_instance_id = Some("over".to_owned());
+            let report = report_workflow("working", Closed, 11);
+            UpdateExecutionWorkflowStatusRequest { workflow_instance_id, ..report }.into()
+        }),
+        ("an end before the start", task_report("begun", 0, Closed, 9).into()),
+        ("an attempt that is over", report_workflow("working", Started, 10).into()),
+        ("a sequence id of another task", task_report("new", 0, Started, 10).into()),
+        ("another state", {
+            let state_name = Some("Paint".to_owned());
+            let report = task_report("begun", 0, Closed, 11);
+            UpdateExecutionTaskStatusRequest { state_name, ..report }.into()
+        }),
+        ("tasks of a job", task_report("third", 2, Started, 10).into()),
         ("reports of a sync", with_reports(4).into()),
         ("reports of a job", with_reports(3).into()),
         ("a large message", create("a", titled(&"x".repeat(5 << 20))).into()),
@@ -180,6 +219,16 @@ async fn every_reason_is_given_by_some_call() {
         more holds than can be: ResourceExhausted LIMIT_EXCEEDED {"limit": "holds_per_step", "maximum": "100"}
         an etag: Aborted ETAG_MISMATCH {"etag": "r2"}
         a request id: FailedPrecondition REQUEST_ID_REUSED
+        no such task: NotFound TASK_NOT_FOUND {"taskId": "none"}
+        no such instance: NotFound WORKFLOW_INSTANCE_NOT_FOUND {"workflowInstanceId": "none"}
+        another's task: FailedPrecondition TASK_ALREADY_STARTED {"startedBy": "robot", "taskId": "task_*"}
+        a task that is closed: FailedPrecondition TASK_ALREADY_CLOSED {"taskId": "task_*"}
+        a workflow that is closed: FailedPrecondition WORKFLOW_ALREADY_CLOSED {"attemptId": "0", "workflowInstanceId": "over"}
+        an end before the start: FailedPrecondition TIMESTAMP_REGRESSION {"completed": "1970-01-01T00:00:00.009Z", "launched": "1970-01-01T00:00:00.010Z"}
+        an attempt that is over: FailedPrecondition STALE_ATTEMPT {"newest": "1"}
+        a sequence id of another task: FailedPrecondition SEQUENCE_CONFLICT {"sequenceId": "0"}
+        another state: FailedPrecondition EXECUTION_MISMATCH {"field": "state_name", "known": "Weld"}
+        tasks of a job: ResourceExhausted LIMIT_EXCEEDED {"limit": "tasks_per_job", "maximum": "2"}
         reports of a sync: ResourceExhausted LIMIT_EXCEEDED {"limit": "reports_per_sync", "maximum": "3"}
         reports of a job: ResourceExhausted LIMIT_EXCEEDED {"limit": "reports_per_job", "maximum": "2"}
         a large message: ResourceExhausted LIMIT_EXCEEDED {"limit": "message_bytes", "maximum": "4194304"}

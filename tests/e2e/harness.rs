@@ -20,14 +20,19 @@ use holdpoint::{
         API_DESCRIPTORS,
         v1::{
             AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, BasicSyncResponse,
-            CloseJobRequest, CountJobsRequest, CreateJobRequest, DeleteJobRequest, ErrorReason,
-            ExcludeJobRequest, GetJobRequest, GetWorkflowRequest, Hold, Job, JobActionType, JobDetails,
-            JobEvent, JobEventType, JobFilter, JobOrder, JobView, ListHoldsRequest, ListJobEventsRequest,
-            ListJobsRequest, ListWorkflowsRequest, Path as StepPath, PerformJobActionRequest,
-            PerformJobActionResponse, PublishWorkflowRequest, ReopenJobRequest, Step, StepActionStatus,
-            StepDefinition, StepKind, StepResponse, StepStatus, UpdateJobRequest, WatchJobRequest,
-            WatchJobsRequest, WatchJobsResponse, WatchStart, Workflow, WorkflowReference, assignee,
-            job_service_client::JobServiceClient, sync_service_client::SyncServiceClient,
+            CloseJobRequest, CountJobsRequest, CreateJobRequest, CreateTaskStatusRequest, DeleteJobRequest,
+            ErrorReason, ExcludeJobRequest, ExecutionStatus, GetJobRequest, GetTaskStatusRequest,
+            GetWorkflowInstanceRequest, GetWorkflowRequest, Hold, Job, JobActionType, JobDetails, JobEvent,
+            JobEventType, JobFilter, JobOrder, JobView, ListHoldsRequest, ListJobEventsRequest,
+            ListJobsRequest, ListTaskStatusesRequest, ListWorkflowInstancesRequest, ListWorkflowsRequest,
+            PatchOp, PatchOperation, Path as StepPath, PerformJobActionRequest, PerformJobActionResponse,
+            PublishWorkflowRequest, ReopenJobRequest, Reporter, Step, StepActionStatus, StepDefinition,
+            StepKind, StepResponse, StepStatus, TaskFilter, TaskOrder, TaskStatus,
+            UpdateExecutionTaskStatusRequest, UpdateExecutionTaskStatusResponse,
+            UpdateExecutionWorkflowStatusRequest, UpdateExecutionWorkflowStatusResponse, UpdateJobRequest,
+            UpdateTaskStatusRequest, WatchJobRequest, WatchJobsRequest, WatchJobsResponse, WatchStart,
+            Workflow, WorkflowInstance, WorkflowReference, assignee, job_service_client::JobServiceClient,
+            sync_service_client::SyncServiceClient, task_service_client::TaskServiceClient,
             watch_message::Kind, workflow_service_client::WorkflowServiceClient,
         },
     },
@@ -285,6 +290,7 @@ pub struct Client {
     pub transport: Transport,
     pub jobs: JobServiceClient<Transport>,
     pub syncs: SyncServiceClient<Transport>,
+    pub tasks: TaskServiceClient<Transport>,
     pub workflows: WorkflowServiceClient<Transport>,
 }
 
@@ -296,6 +302,7 @@ impl Client {
         Self {
             jobs: JobServiceClient::new(transport.clone()),
             syncs: SyncServiceClient::new(transport.clone()),
+            tasks: TaskServiceClient::new(transport.clone()),
             workflows: WorkflowServiceClient::new(transport.clone()),
             transport,
         }
@@ -353,6 +360,69 @@ impl Client {
     pub async fn done(&self, action: JobActionType, job_id: &str, step_ids: &[&str]) {
         let reply = self.perform(perform(action, job_id, step_ids)).await;
         assert!(reply.success && reply.applied, "{action:?} {job_id} {step_ids:?}: {reply:?}");
+    }
+
+    /// The answer to an accepted report of a task.
+    pub async fn report_task(
+        &self,
+        request: UpdateExecutionTaskStatusRequest,
+    ) -> UpdateExecutionTaskStatusResponse {
+        self.tasks.clone().update_execution_task_status(request).await.unwrap().into_inner()
+    }
+
+    /// The answer to an accepted report of an attempt at a workflow.
+    pub async fn report_workflow(
+        &self,
+        request: UpdateExecutionWorkflowStatusRequest,
+    ) -> UpdateExecutionWorkflowStatusResponse {
+        self.workflows.clone().update_execution_workflow_status(request).await.unwrap().into_inner()
+    }
+
+    /// A workflow instance, as it is now, with its newest attempt whole.
+    pub async fn instance(&self, job_id: &str, workflow_instance_id: &str) -> WorkflowInstance {
+        let request = get_instance(job_id, workflow_instance_id);
+        let reply = self.workflows.clone().get_workflow_instance(request).await.unwrap().into_inner();
+        reply.workflow_instance.unwrap()
+    }
+
+    /// All workflow instances that match, from as many pages as it takes, none of which is too long.
+    pub async fn instances(&self, mut request: ListWorkflowInstancesRequest) -> Vec<WorkflowInstance> {
+        let mut instances = Vec::new();
+        loop {
+            let reply = self.workflows.clone().list_workflow_instances(request.clone()).await;
+            let page = reply.unwrap().into_inner();
+            let page_size = if request.page_size == 0 { 50 } else { request.page_size };
+            assert!(page.workflow_instances.len() <= usize::try_from(page_size).unwrap());
+            instances.extend(page.workflow_instances);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                return instances;
+            }
+        }
+    }
+
+    /// A task, as it is now.
+    pub async fn task(&self, id: &str) -> TaskStatus {
+        let request = GetTaskStatusRequest { id: id.to_owned() };
+        self.tasks.clone().get_task_status(request).await.unwrap().into_inner().task.unwrap()
+    }
+
+    /// All tasks that match, the oldest first, from as many pages as it takes.
+    pub async fn list_tasks(&self, filter: TaskFilter) -> Vec<TaskStatus> {
+        let mut request = ListTaskStatusesRequest {
+            filter: Some(filter),
+            order: TaskOrder::OldestFirst.into(),
+            ..ListTaskStatusesRequest::default()
+        };
+        let mut tasks = Vec::new();
+        loop {
+            let page = self.tasks.clone().list_task_statuses(request.clone()).await.unwrap().into_inner();
+            tasks.extend(page.tasks);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                return tasks;
+            }
+        }
     }
 
     /// All holds that match, from as many pages as it takes.
@@ -439,8 +509,13 @@ impl Client {
     /// Makes a call, and keeps of it whether it was refused. Of a watch the messages are read until it ends, and it must
     /// be one that does.
     pub async fn call(&self, call: impl Into<Call>) -> Result<(), Status> {
-        let Self { mut jobs, mut syncs, mut workflows, .. } = self.clone();
-        match call.into() {
+        // It has room for a call of every kind.
+        Box::pin(self.clone().make(call.into())).await
+    }
+
+    async fn make(self, call: Call) -> Result<(), Status> {
+        let Self { mut jobs, mut syncs, mut tasks, mut workflows, .. } = self;
+        match call {
             Call::Sync(request) => syncs.basic_sync(request).await.map(drop),
             Call::Create(request) => jobs.create_job(request).await.map(drop),
             Call::Get(request) => jobs.get_job(request).await.map(drop),
@@ -459,6 +534,16 @@ impl Client {
             Call::Publish(request) => workflows.publish_workflow(request).await.map(drop),
             Call::Workflow(request) => workflows.get_workflow(request).await.map(drop),
             Call::Workflows(request) => workflows.list_workflows(request).await.map(drop),
+            Call::ReportWorkflow(request) => {
+                workflows.update_execution_workflow_status(request).await.map(drop)
+            }
+            Call::Instance(request) => workflows.get_workflow_instance(request).await.map(drop),
+            Call::Instances(request) => workflows.list_workflow_instances(request).await.map(drop),
+            Call::ReportTask(request) => tasks.update_execution_task_status(request).await.map(drop),
+            Call::CreateTask(request) => tasks.create_task_status(request).await.map(drop),
+            Call::Task(request) => tasks.get_task_status(request).await.map(drop),
+            Call::Tasks(request) => tasks.list_task_statuses(request).await.map(drop),
+            Call::PatchTask(request) => tasks.update_task_status(request).await.map(drop),
             Call::WatchJob(request) => drained(jobs.watch_job(request).await?.into_inner()).await,
             Call::WatchJobs(request) => drained(jobs.watch_jobs(request).await?.into_inner()).await,
         }
@@ -549,6 +634,14 @@ calls! {
     Publish(PublishWorkflowRequest),
     Workflow(GetWorkflowRequest),
     Workflows(ListWorkflowsRequest),
+    ReportWorkflow(UpdateExecutionWorkflowStatusRequest),
+    Instance(GetWorkflowInstanceRequest),
+    Instances(ListWorkflowInstancesRequest),
+    ReportTask(UpdateExecutionTaskStatusRequest),
+    CreateTask(CreateTaskStatusRequest),
+    Task(GetTaskStatusRequest),
+    Tasks(ListTaskStatusesRequest),
+    PatchTask(UpdateTaskStatusRequest),
     WatchJob(WatchJobRequest),
     WatchJobs(WatchJobsRequest),
 }
@@ -614,6 +707,81 @@ pub fn holds_of(job_id: &str) -> ListHoldsRequest {
 
 pub fn publish(workflow: Workflow) -> PublishWorkflowRequest {
     PublishWorkflowRequest { workflow: Some(workflow), ..Default::default() }
+}
+
+/// A report of a task: of the first attempt at the instance `run`, by the executor `robot`. It gave nothing.
+pub fn report_task(
+    job_id: &str,
+    task_id: &str,
+    sequence_id: i64,
+    status: ExecutionStatus,
+    timestamp: i64,
+) -> UpdateExecutionTaskStatusRequest {
+    UpdateExecutionTaskStatusRequest {
+        workflow_instance_id: Some("run".to_owned()),
+        task_id: Some(task_id.to_owned()),
+        job_id: Some(job_id.to_owned()),
+        dispatch_id: Some("dispatch".to_owned()),
+        attempt_id: Some(0),
+        status: status.into(),
+        sequence_id: Some(sequence_id),
+        state_name: Some("Weld".to_owned()),
+        timestamp: Some(timestamp),
+        data: Some(Struct::default()),
+        meta: Some(Struct::default()),
+        updated_by: Some(reporter("robot")),
+        ..UpdateExecutionTaskStatusRequest::default()
+    }
+}
+
+/// A report of the first attempt at the instance `run`, by the executor `robot`. It gave nothing.
+pub fn report_workflow(
+    job_id: &str,
+    status: ExecutionStatus,
+    timestamp: i64,
+) -> UpdateExecutionWorkflowStatusRequest {
+    UpdateExecutionWorkflowStatusRequest {
+        workflow_instance_id: Some("run".to_owned()),
+        status: status.into(),
+        timestamp: Some(timestamp),
+        dispatch_id: Some("dispatch".to_owned()),
+        job_id: Some(job_id.to_owned()),
+        attempt_id: Some(0),
+        data: Some(Struct::default()),
+        meta: Some(Struct::default()),
+        code: Some("done".to_owned()),
+        updated_by: Some(reporter("robot")),
+        ..UpdateExecutionWorkflowStatusRequest::default()
+    }
+}
+
+/// An executor, which is an application of its own.
+pub fn reporter(id: &str) -> Reporter {
+    Reporter { id: Some(id.to_owned()), name: Some(format!("the {id}")), app_id: Some(format!("{id}-app")) }
+}
+
+pub fn get_instance(job_id: &str, workflow_instance_id: &str) -> GetWorkflowInstanceRequest {
+    GetWorkflowInstanceRequest {
+        job_id: job_id.to_owned(),
+        workflow_instance_id: workflow_instance_id.to_owned(),
+        attempt_id: None,
+    }
+}
+
+/// The workflow instances of a job.
+pub fn instances_of(job_id: &str) -> ListWorkflowInstancesRequest {
+    ListWorkflowInstancesRequest { job_id: job_id.to_owned(), ..Default::default() }
+}
+
+/// A patch that replaces a member of a task's JSON form.
+pub fn replace(id: &str, member: &str, value: impl Into<Value>) -> UpdateTaskStatusRequest {
+    let operation = PatchOperation {
+        op: PatchOp::Replace.into(),
+        path: Some(format!("/{member}")),
+        value: Some(value.into()),
+        ..PatchOperation::default()
+    };
+    UpdateTaskStatusRequest { id: id.to_owned(), operations: vec![operation], ..Default::default() }
 }
 
 /// A workflow; jobs begin with these of its steps.
@@ -749,15 +917,20 @@ pub fn line(status: &Status) -> String {
     stable(&line)
 }
 
-/// A text with `job_*` in the place of every id that the server made: those are others in every run.
+/// A text with `job_*` or `task_*` in the place of every id that the server made: those are others in every run.
 pub fn stable(text: &str) -> String {
+    ["job_", "task_"].iter().fold(text.to_owned(), |text, prefix| without_made_ids(&text, prefix))
+}
+
+fn without_made_ids(text: &str, prefix: &str) -> String {
     const ID_BYTES: usize = "0000_".len() + 32;
-    let mut parts = text.split("job_");
+    let mut parts = text.split(prefix);
     let mut stable = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let is_made = part.len() >= ID_BYTES
             && part[..ID_BYTES].bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'_');
-        stable.push_str(if is_made { "job_*" } else { "job_" });
+        stable.push_str(prefix);
+        stable.push_str(if is_made { "*" } else { "" });
         stable.push_str(if is_made { &part[ID_BYTES..] } else { part });
     }
     stable

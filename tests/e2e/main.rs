@@ -5,9 +5,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may say so with a panic")]
 
 mod errors;
+mod executions;
+mod executors;
 mod harness;
 mod history;
 mod holds;
+mod instances;
 mod job_action;
 mod jobs;
 mod layout;

@@ -3,15 +3,18 @@
 
 use expect_test::expect;
 use holdpoint::proto::v1::{
-    AssignStepRequest, CountJobsRequest, ExcludeJobRequest, GetWorkflowRequest, Job, JobActionType,
-    ListHoldsRequest, ListJobEventsRequest, ListJobsRequest, ListWorkflowsRequest, PerformJobActionRequest,
-    PublishWorkflowRequest, ReopenJobRequest, WatchJobRequest, WatchJobsRequest,
+    AssignStepRequest, CountJobsRequest, CreateTaskStatusRequest, ExcludeJobRequest, ExecutionStatus::Closed,
+    GetTaskStatusRequest, GetWorkflowRequest, Job, JobActionType, ListHoldsRequest, ListJobEventsRequest,
+    ListJobsRequest, ListTaskStatusesRequest, ListWorkflowInstancesRequest, ListWorkflowsRequest,
+    PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest, UpdateExecutionWorkflowStatusRequest,
+    WatchJobRequest, WatchJobsRequest,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::{
-    Call, Caller, TestServer, abort, close, create, delete, device_body, get, update, within,
+    Call, Caller, TestServer, abort, close, create, delete, device_body, get, get_instance, replace,
+    report_task, report_workflow, update, within,
 };
 
 fn calls() -> Vec<(&'static str, Call)> {
@@ -48,6 +51,18 @@ fn calls() -> Vec<(&'static str, Call)> {
         ("PublishWorkflow", PublishWorkflowRequest::default().into()),
         ("GetWorkflow", GetWorkflowRequest::default().into()),
         ("ListWorkflows", ListWorkflowsRequest::default().into()),
+        ("UpdateExecutionWorkflowStatus", report_workflow("none", Closed, 1).into()),
+        ("and close_job", {
+            let report = report_workflow("none", Closed, 1);
+            UpdateExecutionWorkflowStatusRequest { close_job: true, ..report }.into()
+        }),
+        ("GetWorkflowInstance", get_instance("none", "none").into()),
+        ("ListWorkflowInstances", ListWorkflowInstancesRequest::default().into()),
+        ("UpdateExecutionTaskStatus", report_task("none", "a", 0, Closed, 1).into()),
+        ("CreateTaskStatus", CreateTaskStatusRequest::default().into()),
+        ("GetTaskStatus", GetTaskStatusRequest::default().into()),
+        ("ListTaskStatuses", ListTaskStatusesRequest::default().into()),
+        ("UpdateTaskStatus", replace("none", "progress", String::new()).into()),
     ]
 }
 
@@ -72,34 +87,43 @@ async fn every_call_takes_its_privilege_and_no_other() {
                 None => break,
             }
         }
-        table.push_str(&format!("{name:<16}{}\n", has.join(", ")));
+        table.push_str(&format!("{name:<30}{}\n", has.join(", ")));
     }
     expect![[r#"
-        BasicSync       workflowExecute
-        CreateJob       jobCreate
-        GetJob          jobRead
-        ListJobs        jobRead
-        CountJobs       jobRead
-        UpdateJob       jobUpdate
-        AssignStep      jobAssign
-        AbortJob        jobClose
-        CloseJob        jobClose
-        ReopenJob       jobReopenClosed
-        ExcludeJob      jobUpdate
-        DeleteJob       jobDelete
-        ListJobEvents   jobRead
-        ListHolds       jobRead
-        WatchJob        jobRead
-        WatchJobs       jobRead
-        Run             jobExecute
-        Finish          jobExecute
-        Stop            jobExecute
-        SetCurrentStep  jobExecute, workflowSetStepCurrent
-        Hold            jobUpdateHolds
-        ReleaseHold     jobUpdateHolds
-        PublishWorkflow workflowManage
-        GetWorkflow     jobRead
-        ListWorkflows   jobRead
+        BasicSync                     workflowExecute
+        CreateJob                     jobCreate
+        GetJob                        jobRead
+        ListJobs                      jobRead
+        CountJobs                     jobRead
+        UpdateJob                     jobUpdate
+        AssignStep                    jobAssign
+        AbortJob                      jobClose
+        CloseJob                      jobClose
+        ReopenJob                     jobReopenClosed
+        ExcludeJob                    jobUpdate
+        DeleteJob                     jobDelete
+        ListJobEvents                 jobRead
+        ListHolds                     jobRead
+        WatchJob                      jobRead
+        WatchJobs                     jobRead
+        Run                           jobExecute
+        Finish                        jobExecute
+        Stop                          jobExecute
+        SetCurrentStep                jobExecute, workflowSetStepCurrent
+        Hold                          jobUpdateHolds
+        ReleaseHold                   jobUpdateHolds
+        PublishWorkflow               workflowManage
+        GetWorkflow                   jobRead
+        ListWorkflows                 jobRead
+        UpdateExecutionWorkflowStatus executionReport
+        and close_job                 executionReport
+        GetWorkflowInstance           taskRead
+        ListWorkflowInstances         taskRead
+        UpdateExecutionTaskStatus     executionReport
+        CreateTaskStatus              taskWrite
+        GetTaskStatus                 taskRead
+        ListTaskStatuses              taskRead
+        UpdateTaskStatus              taskWrite
     "#]]
     .assert_eq(&table);
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use holdpoint::proto::v1::{
     AbortJobRequest, AssignStepRequest, BasicSyncRequest, CloseJobRequest, CreateJobRequest,
-    CreateJobResponse, DeleteJobRequest, ErrorReason, ExcludeJobRequest, Job, JobActionType, JobEventType,
-    PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest, StepKind, SyncOutcome,
+    CreateJobResponse, DeleteJobRequest, ErrorReason, ExcludeJobRequest,
+    ExecutionStatus::{Closed, Started},
+    Job, JobActionType, JobEventType, PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest,
+    StepKind, SyncOutcome, UpdateExecutionTaskStatusRequest, UpdateExecutionWorkflowStatusRequest,
     UpdateJobRequest, UpdateJobResponse,
 };
 use prost::Message as _;
@@ -14,7 +16,7 @@ use tonic::Code;
 
 use super::harness::{
     Call, Caller, Client, TestServer, abort, assign, chain, close, create, delete, device_body, exclude,
-    following, perform, publish, refused, reopen, step, titled, update, user,
+    following, perform, publish, refused, reopen, report_task, report_workflow, step, titled, update, user,
 };
 
 /// Every mutation, under one request id each, of the job `a` and others.
@@ -35,6 +37,18 @@ fn mutations() -> Vec<Call> {
         act("run", JobActionType::Run),
         AssignStepRequest { request_id: request_id("assign"), ..assign("a", "first", Some(user("bob"))) }
             .into(),
+        UpdateExecutionTaskStatusRequest {
+            request_id: request_id("task"),
+            ..report_task("a", "weld", 0, Started, 10)
+        }
+        .into(),
+        UpdateExecutionWorkflowStatusRequest {
+            request_id: request_id("workflow"),
+            close_job: true,
+            ..report_workflow("a", Closed, 20)
+        }
+        .into(),
+        ReopenJobRequest { request_id: request_id("again"), ..reopen("a", &[]) }.into(),
         AbortJobRequest { request_id: request_id("abort"), ..abort("a") }.into(),
         ReopenJobRequest { request_id: request_id("reopen"), ..reopen("a", &[]) }.into(),
         ExcludeJobRequest { request_id: request_id("exclude"), ..exclude("a", true) }.into(),
@@ -63,6 +77,8 @@ async fn reply(client: &Client, call: Call) -> Vec<u8> {
         Call::Publish(request) => {
             workflows.publish_workflow(request).await.unwrap().into_inner().encode_to_vec()
         }
+        Call::ReportTask(request) => client.report_task(request).await.encode_to_vec(),
+        Call::ReportWorkflow(request) => client.report_workflow(request).await.encode_to_vec(),
         read => panic!("{read:?} changes nothing"),
     }
 }

@@ -4,20 +4,21 @@ use std::slice;
 
 use expect_test::expect;
 use holdpoint::proto::v1::{
-    CompletionStatus, CreateTaskStatusRequest, ErrorReason, GetTaskStatusRequest, Job, JobActionType,
-    JobEvent, JobEventType, JobStatus, ListTaskStatusesRequest, ListTaskStatusesResponse, LocalizedText,
-    PatchOp, PatchOperation, Path, PerformJobActionRequest, PublishWorkflowRequest, StepDefinition, StepKind,
-    StepStatus, TaskFilter, TaskMessage, TaskMessageType, TaskOrder, TaskReturn, TaskStatus, TaskType,
-    UpdateTaskStatusRequest, WatchJobsRequest, WatchJobsResponse, WatchStart, Workflow, WorkflowReference,
-    task_service_client::TaskServiceClient, watch_message, workflow_service_client::WorkflowServiceClient,
+    CompletionStatus, CreateTaskStatusRequest, ErrorReason, ExecutionStatus, GetTaskStatusRequest, Job,
+    JobActionType, JobEvent, JobEventType, JobStatus, ListTaskStatusesRequest, ListTaskStatusesResponse,
+    LocalizedText, PatchOp, PatchOperation, Path, PerformJobActionRequest, PublishWorkflowRequest,
+    StepDefinition, StepKind, StepStatus, TaskFilter, TaskMessage, TaskMessageType, TaskOrder, TaskReturn,
+    TaskStatus, TaskType, UpdateExecutionTaskStatusRequest, UpdateTaskStatusRequest, WatchJobsRequest,
+    WatchJobsResponse, WatchStart, Workflow, WorkflowReference, task_service_client::TaskServiceClient,
+    watch_message, workflow_service_client::WorkflowServiceClient,
 };
 use prost::Message as _;
-use prost_types::{Timestamp, Value};
+use prost_types::{Timestamp, Value, value::Kind};
 use tonic::{Code, Status, Streaming};
 
 use super::harness::{
     Caller, Client, Dice, TestServer, Transport, close, delete, fields, from_json, line, next, refused,
-    titled,
+    report_task, titled,
 };
 
 #[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
@@ -224,6 +225,119 @@ async fn a_patch_as_integrators_write_it() {
     assert_eq!((event.r#type(), event.task.as_ref()), (JobEventType::TaskCompleted, Some(&patched)));
 }
 
+/// The reply of the seed, member by member: a `test` of the whole document holds for it, and for nothing else.
+#[tokio::test]
+async fn the_json_form_has_the_members_of_the_seed_and_no_others() {
+    let client = TestServer::memory().await.client().await;
+    let tasks = Tasks::of(&client);
+    client.create("a", titled("a")).await;
+    let reported = report_task("a", "weld", 0, ExecutionStatus::Closed, 1_700_000_000_120);
+    let reported = UpdateExecutionTaskStatusRequest { data: full("a").attributes, ..reported };
+    let rows = [
+        (
+            tasks.create(new(full("a"))).await.unwrap(),
+            r#"{
+                "id": "ID",
+                "type": "QPOC",
+                "uniqueName": "TightenBolts",
+                "description": "Tightens all bolts",
+                "parentName": "Assembly",
+                "launcher": "robot-7",
+                "created": "CREATED",
+                "modified": "MODIFIED",
+                "launched": "2023-11-14T22:13:20.000000001Z",
+                "completed": null,
+                "completionStatus": null,
+                "messages": [
+                    {
+                        "type": "INFO",
+                        "localizedText": { "locale": "en", "message": "begun" },
+                        "key": "begun",
+                        "parameters": [3]
+                    }
+                ],
+                "returns": [{ "name": "Torque", "attributeName": "torque" }],
+                "attributes": { "torque": 12.5 },
+                "progress": "bolt 1 of 3",
+                "percentComplete": 33
+            }"#,
+        ),
+        (
+            tasks.create(new(named("a", "x"))).await.unwrap(),
+            r#"{
+                "id": "ID",
+                "type": "QUEUED_TASK",
+                "uniqueName": "x",
+                "description": null,
+                "parentName": null,
+                "launcher": null,
+                "created": "CREATED",
+                "modified": "MODIFIED",
+                "launched": null,
+                "completed": null,
+                "completionStatus": null,
+                "messages": [],
+                "returns": [],
+                "attributes": {},
+                "progress": null,
+                "percentComplete": null
+            }"#,
+        ),
+        // What only reports have is no member.
+        (
+            client.report_task(reported).await.task.unwrap(),
+            r#"{
+                "id": "ID",
+                "type": "QUEUED_TASK",
+                "uniqueName": "Weld",
+                "description": "Weld",
+                "parentName": "run",
+                "launcher": "robot-app",
+                "created": "CREATED",
+                "modified": "MODIFIED",
+                "launched": null,
+                "completed": "2023-11-14T22:13:20.120Z",
+                "completionStatus": "Success",
+                "messages": [],
+                "returns": [],
+                "attributes": {},
+                "progress": null,
+                "percentComplete": null
+            }"#,
+        ),
+    ];
+    for (task, form) in rows {
+        let time = |time: &Option<Timestamp>| time.as_ref().unwrap().to_string();
+        let form = form
+            .replace("ID", &task.id)
+            .replace("CREATED", &time(&task.created))
+            .replace("MODIFIED", &time(&task.modified));
+        let is = async |path: &str, value: Value| {
+            let test = PatchOperation {
+                op: PatchOp::Test.into(),
+                path: text(path),
+                value: Some(value),
+                from_path: None,
+            };
+            tasks.update(patch(&task.id, vec![test])).await
+        };
+        let whole: Value = from_json("google.protobuf.Value", &form);
+        let Some(Kind::StructValue(members)) = whole.kind.clone() else { panic!("{whole:?} is no object") };
+        assert_eq!(is("", whole).await.unwrap(), task);
+        for (member, value) in &members.fields {
+            assert_eq!(is(&format!("/{member}"), value.clone()).await.unwrap(), task, "{member}");
+            let mut fewer = members.clone();
+            fewer.fields.remove(member);
+            let outcome = is("", Value { kind: Some(Kind::StructValue(fewer)) }).await;
+            refused(outcome, Code::FailedPrecondition, ErrorReason::TestFailed);
+        }
+        let mut more = members.clone();
+        more.fields.insert("jobId".to_owned(), "a".to_owned().into());
+        let outcome = is("", Value { kind: Some(Kind::StructValue(more)) }).await;
+        refused(outcome, Code::FailedPrecondition, ErrorReason::TestFailed);
+    }
+}
+
 #[tokio::test]
 async fn etags_request_ids_and_trials() {
     let client = TestServer::memory().await.client().await;
@@ -336,7 +450,7 @@ async fn refusals() {
     let before = (tasks.all().await, client.everything().await);
     let mut table = String::new();
     let mut told = |name: &str, status: Status| {
-        let line = line(&status).replace(&open.id, "task_open").replace(&ended.id, "task_ended");
+        let line = line(&status);
         table.push_str(&format!("{name}: {line}\n"));
     };
     for (name, request) in updates {
@@ -370,8 +484,8 @@ async fn refusals() {
             launched is not a text or null
         an end without how: InvalidArgument FIELD_INVALID
             completed is set without completionStatus
-        a task that has ended: FailedPrecondition TASK_ALREADY_CLOSED {"taskId": "task_ended"}
-        another end: FailedPrecondition TASK_ALREADY_CLOSED {"taskId": "task_ended"}
+        a task that has ended: FailedPrecondition TASK_ALREADY_CLOSED {"taskId": "task_*"}
+        another end: FailedPrecondition TASK_ALREADY_CLOSED {"taskId": "task_*"}
         no job: NotFound JOB_NOT_FOUND {"jobId": "none"}
         a deleted job: NotFound JOB_NOT_FOUND {"jobId": "deleted"}
         a closed job: FailedPrecondition JOB_CLOSED {"jobId": "closed"}

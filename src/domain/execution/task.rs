@@ -8,8 +8,8 @@ use super::{
 use crate::{
     domain::{Context, Decision, Existing, JobState, Rejection, decision::Draft, sequences::Missing, tasks},
     proto::v1::{
-        CompletionStatus, ExecutionStatus, JobEventType, ReportOutcome, TaskExecution, TaskStatus, TaskType,
-        UpdateExecutionTaskStatusResponse,
+        CompletionStatus, ExecutionStatus, JobEventType, ReportOutcome, Reporter, TaskExecution, TaskStatus,
+        TaskType, UpdateExecutionTaskStatusResponse,
     },
 };
 
@@ -78,7 +78,7 @@ impl ReportTask {
         // Nothing begins in what is over.
         let comes_to_nothing = before.is_none() && is_late && self.report.status == ExecutionStatus::Started;
 
-        let task = self.with(before.as_ref(), &state, &standing, merged, is_late);
+        let task = self.with(before.as_ref(), &state, merged, is_late);
         let task_id = task.id.clone();
         let mut draft = Draft::of(state, context);
         if !is_late {
@@ -182,15 +182,16 @@ impl ReportTask {
         &self,
         before: Option<&TaskStatus>,
         state: &JobState,
-        standing: &Standing<CompletionStatus>,
         merged: Standing<CompletionStatus>,
         is_late: bool,
     ) -> TaskStatus {
         let mut task = before.cloned().unwrap_or_else(|| self.new_task(state));
         let here = before.filter(|task| self.place.has(task)).and_then(|task| task.execution.as_ref());
-        // Where its maker named no launcher, that is the application that executes it.
-        if task.launcher.is_none() || task.launcher == launcher(standing) {
-            task.launcher = launcher(&merged);
+        // Where its maker named no launcher, that is the application that executes it: of a task that another attempt takes
+        // over, the new one.
+        let started_by = task.execution.as_ref().and_then(|execution| execution.started_by.as_ref());
+        if task.launcher.is_none() || task.launcher == launcher(started_by, task.updated_by.as_ref()) {
+            task.launcher = launcher(merged.claimed_by.as_ref(), merged.updated_by.as_ref());
         }
         task.execution = Some(TaskExecution {
             workflow_instance_id: self.place.workflow_instance_id.clone(),
@@ -293,8 +294,8 @@ impl ReportTask {
 }
 
 /// The application that executes a task, or, where it has none, who does: the one that claimed it, else the one that closed it.
-fn launcher<C>(standing: &Standing<C>) -> Option<String> {
-    let by = standing.claimed_by.as_ref().or(standing.updated_by.as_ref())?;
+fn launcher(claimed_by: Option<&Reporter>, updated_by: Option<&Reporter>) -> Option<String> {
+    let by = claimed_by.or(updated_by)?;
     let app_id = by.app_id.as_ref().filter(|app_id| !app_id.is_empty());
     app_id.or(by.id.as_ref()).cloned()
 }

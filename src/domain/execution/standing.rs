@@ -38,7 +38,7 @@ pub(super) enum Misfit {
 impl<C: Clone + PartialEq> Standing<C> {
     /// What stands after a start. `claims`: it is the claim of who reports it.
     pub(super) fn started(mut self, report: &Report, claims: bool) -> Result<Self, Misfit> {
-        if let Some(by) = self.claimed_by.as_ref().filter(|by| !is_same(by, &report.updated_by)) {
+        if let Some(by) = self.claimed_by.as_ref().filter(|by| !by.is_same(&report.updated_by)) {
             return Err(Misfit::Claimed { by: by.clone() });
         }
         let is_closed = self.status == ExecutionStatus::Closed;
@@ -91,7 +91,9 @@ fn in_order(launched: Option<Timestamp>, completed: Timestamp) -> Result<(), Mis
     }
 }
 
-/// Whether two name one executor. What they are called may change.
-fn is_same(left: &Reporter, right: &Reporter) -> bool {
-    (&left.id, &left.app_id) == (&right.id, &right.app_id)
+impl Reporter {
+    /// Whether two name one executor. What they are called may change.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.id, &self.app_id) == (&other.id, &other.app_id)
+    }
 }

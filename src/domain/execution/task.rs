@@ -57,6 +57,7 @@ impl ReportTask {
                 None => Err(Rejection::StaleAttempt { newest }),
             };
         }
+        self.check_claim(before.as_ref())?;
         self.check_place(&state, &known, before.as_ref())?;
         let standing = self.standing(before.as_ref());
         let merged = self.merge(standing.clone(), before.as_ref())?;
@@ -91,6 +92,24 @@ impl ReportTask {
         }
         let outcome = if is_late { ReportOutcome::RecordedLate } else { ReportOutcome::Recorded };
         Ok(self.answer(draft, &task_id, outcome))
+    }
+
+    /// Whether another executor has claimed the task, in an attempt that is not over. It need not know what that one calls
+    /// the rest.
+    fn check_claim(&self, before: Option<&TaskStatus>) -> Result<(), Rejection> {
+        let Some((task, execution)) = before.and_then(|task| Some((task, task.execution.as_ref()?))) else {
+            return Ok(());
+        };
+        let is_newer = execution.workflow_instance_id == self.place.workflow_instance_id
+            && execution.attempt_id < self.place.attempt_id;
+        let rival = execution.started_by.as_ref().filter(|by| !by.is_same(&self.report.updated_by));
+        match rival.filter(|_| self.report.status == ExecutionStatus::Started && !is_newer) {
+            None => Ok(()),
+            Some(by) => Err(Rejection::TaskAlreadyStarted {
+                task_id: task.id.clone(),
+                started_by: by.id().to_owned(),
+            }),
+        }
     }
 
     /// Whether the task is known as what the report calls it, and where the report places it.

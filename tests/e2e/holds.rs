@@ -670,7 +670,7 @@ async fn a_scheduled_hold_is_released_within_about_a_second_of_its_time() {
         for n in 0..5_u64 {
             let job_id = format!("job-{n}");
             client.create(&job_id, following("flow")).await;
-            let time = in_millis(800 + 100 * n);
+            let time = in_millis(2_000 + 100 * n);
             place(&client, until(&format!("{job_id}/a"), time)).await;
             due.push((job_id, time));
         }

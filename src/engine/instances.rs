@@ -17,8 +17,11 @@ const ATTEMPTS_MAX: usize = 100;
 /// How many instances one page looks at before it ends short.
 const INSTANCES_PER_PAGE_MAX: usize = 1_000;
 
-/// How many instances are read at once.
-const INSTANCES_PER_READ: usize = 64;
+/// How many instances are read at once: each may have an attempt with much data.
+const INSTANCES_PER_READ: usize = 16;
+
+/// How many attempts are read at once: each may have much data, which is not told of most.
+const ATTEMPTS_PER_READ: usize = 8;
 
 /// How many tasks are read at once.
 const TASKS_PER_READ: usize = 256;
@@ -99,8 +102,10 @@ impl Engine {
                 let after = (!place.job_id.is_empty())
                     .then_some((place.job_id.as_str(), place.workflow_instance_id.as_str()));
                 let records = self.records(partition);
-                let heads = records.instances_after(org, &query.job_id, after, INSTANCES_PER_READ).await?;
-                let is_last = heads.len() < INSTANCES_PER_READ;
+                // One more than fits tells whether there are more.
+                let wanted = INSTANCES_PER_READ.min(limit + 1 - page.instances.len());
+                let heads = records.instances_after(org, &query.job_id, after, wanted).await?;
+                let is_last = heads.len() < wanted;
                 let heads: Vec<_> = heads.into_iter().filter_map(|record| record.instance).collect();
                 for of_job in heads.chunk_by(|left, right| left.job_id == right.job_id) {
                     let job = JobKey { org: org.to_owned(), job_id: of_job[0].job_id.clone() };
@@ -219,13 +224,19 @@ async fn read_instance(
     missing.tell(&mut whole);
     whole.task_ids = of_attempt.into_iter().map(|(_, task_id)| task_id).collect();
 
-    let mut attempts = records.newest_attempts(job, id, ATTEMPTS_MAX).await?;
-    attempts.retain(|attempt| attempt.attempt_id != whole_id);
-    for attempt in &mut attempts {
-        (attempt.data, attempt.meta) = (None, None);
+    let mut attempts = vec![whole];
+    let mut before = None;
+    loop {
+        let page = records.newest_attempts(job, id, before, ATTEMPTS_PER_READ).await?;
+        before = page.last().map(|oldest| oldest.attempt_id);
+        let is_last = page.len() < ATTEMPTS_PER_READ;
+        let others = page.into_iter().filter(|attempt| attempt.attempt_id != whole_id);
+        let others = others.map(|attempt| WorkflowAttempt { data: None, meta: None, ..attempt });
+        attempts.extend(others.take(ATTEMPTS_MAX - attempts.len()));
+        if is_last || attempts.len() == ATTEMPTS_MAX {
+            break;
+        }
     }
-    attempts.truncate(ATTEMPTS_MAX - 1);
-    attempts.push(whole);
     attempts.sort_by_key(|attempt| attempt.attempt_id);
     Ok(Some(WorkflowInstance { attempts, ..record.instance.unwrap_or_default() }))
 }

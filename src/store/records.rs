@@ -337,15 +337,18 @@ impl Records {
         self.read(attempt_key(job, instance_id, attempt_id)).await
     }
 
-    /// The newest attempts at a workflow instance, the newest first.
+    /// The newest attempts at a workflow instance, the newest first: those before one, if that is given.
     pub async fn newest_attempts(
         &self,
         job: &JobKey,
         instance_id: &str,
+        before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<WorkflowAttempt>> {
         let all = Key::of(Table::Attempt, job).text(instance_id);
-        let scan = Scan { start: all.clone().into_bytes(), end: all.end(), reverse: true, limit };
+        let end = before
+            .map_or_else(|| all.clone().end(), |before| attempt_key(job, instance_id, before).into_bytes());
+        let scan = Scan { start: all.into_bytes(), end, reverse: true, limit };
         let found = self.store.scan(self.partition, scan).await?;
         found.into_iter().map(|(_, value)| decode(value)).collect()
     }

@@ -1056,7 +1056,7 @@ async fn a_workflow_that_is_closed_ends_its_tasks() {
               workflow CLOSED 20 data=y: RECORDED TASK_COMPLETED WORKFLOW_CLOSED, terminated a
               a CLOSED 15 data=x ends=ERROR: RECORDED_LATE TASK_UPDATED
               a CLOSED 16 data=x: ! FailedPrecondition TASK_ALREADY_CLOSED {"taskId": "task_*"}
-              a STARTED 5: RECORDED TASK_UPDATED
+              a STARTED 5: RECORDED_LATE TASK_UPDATED
                 job ACTIVE
                 run/0 CLOSED ?-20 by=robot at=20 code=done data={"gave":"y"} [a]
                 a run/0#0 CLOSED 5-now TERMINATED (reported ERROR) started_by=robot by=robot at=15 data={"gave":"x"} late
@@ -1064,7 +1064,7 @@ async fn a_workflow_that_is_closed_ends_its_tasks() {
               workflow CLOSED 20 data=y: RECORDED JOB_UPDATED WORKFLOW_CLOSED
               b STARTED 10: RECORDED_LATE TASK_CREATED TASK_COMPLETED
               a CLOSED 15 data=x: RECORDED_LATE TASK_CREATED TASK_COMPLETED
-              a STARTED 10: RECORDED TASK_UPDATED
+              a STARTED 10: RECORDED_LATE TASK_UPDATED
               b CLOSED 15: RECORDED_LATE TASK_UPDATED
                 job ACTIVE
                 run/0 CLOSED ?-20 by=robot at=20 code=done data={"gave":"y"} [a b]
@@ -1270,7 +1270,7 @@ async fn a_task_is_patched_between_reports() {
               a STARTED 10 data=x: RECORDED JOB_UPDATED TASK_CREATED(run/0)
               a is Warning: TASK_COMPLETED
               a CLOSED 20 data=y: RECORDED_LATE TASK_UPDATED
-              a STARTED 5: RECORDED TASK_UPDATED
+              a STARTED 5: RECORDED_LATE TASK_UPDATED
                 job ACTIVE
                 run/0 UNSPECIFIED [a]
                 a run/0#0 CLOSED 5-now WARNING (reported SUCCESS) started_by=robot by=robot at=20 data={"gave":"y"} late

@@ -72,7 +72,8 @@ impl ReportTask {
         }
 
         let was_ended = before.as_ref().is_some_and(|task| !task.is_open());
-        let was_ended_otherwise = was_ended && standing.status != ExecutionStatus::Closed;
+        let was_late = before.as_ref().is_some_and(|task| task.execution.as_ref().is_some_and(|of| of.late));
+        let was_ended_otherwise = was_ended && (was_late || standing.status != ExecutionStatus::Closed);
         let attempt_is_over =
             matches!(known, Known::Newest(attempt) if attempt.status() == ExecutionStatus::Closed);
         let is_late = state.job.closed || before.is_none() && attempt_is_over || was_ended_otherwise;

@@ -230,8 +230,8 @@ impl Says {
 }
 
 fn with_reply<R, S>(decision: Decision<R>, reply: S) -> Decision<S> {
-    let Decision { events, sync, state, reply: _ } = decision;
-    Decision { events, sync, state, reply }
+    let Decision { events, sync, reply: _, state } = decision;
+    Decision { events, sync, reply, state }
 }
 
 /// What both replies have.
@@ -265,9 +265,9 @@ pub(in crate::domain) fn workflow_closed(seconds: i64) -> Says {
 /// The id that follows from a task's name, as the engine's does; this one can be read back, where the name is short.
 pub(super) fn derived_id(place: &Place, task_id: &str) -> String {
     let name = format!("{}/{}/{task_id}", place.workflow_instance_id, place.attempt_id);
-    let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
     // A task that is reported by an id of ours needs none.
-    format!("task_0000_{:0>32}", &digits[..digits.len().min(32)])
+    let number = name.bytes().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(byte));
+    NewIds { partition: 0, unique: number }.task_id()
 }
 
 /// The name of a task that an executor named, with the attempt, and the instance where that is another than `i`.
@@ -379,6 +379,8 @@ pub(in crate::domain) fn check_executions(before: &JobState, after: &JobState) {
         let instance = &after.instances[&execution.workflow_instance_id];
         let attempt = &instance.attempts[&execution.attempt_id];
         assert_eq!(attempt.dispatch_id, execution.dispatch_id);
+        let may_be_open = instance.is_newest(execution.attempt_id) || !task.step_id.is_empty();
+        assert!(!task.is_open() || may_be_open, "a newer attempt has ended it: {task:?}");
         let is_closed = execution.status() == ExecutionStatus::Closed;
         let has_end = execution.completion_status() != CompletionStatus::Unspecified;
         assert_eq!(is_closed, has_end, "a closed task says how it ended: {task:?}");
@@ -529,7 +531,7 @@ impl Story {
 
     /// The id of the task of that name.
     fn task_id(&self, name: &str) -> String {
-        let task = self.job().tasks.values().filter(|task| task_name(task) == name).last();
+        let task = self.job().tasks.values().rfind(|task| task_name(task) == name);
         task.unwrap_or_else(|| panic!("no task {name}")).id.clone()
     }
 

@@ -6,7 +6,7 @@ use prost_types::Struct;
 
 use super::kit::{
     Happens::{Abort, Close, CreateTask, OfTask, Overdue, Patch, Reopen, Run, RunUntil, Stop, Synced},
-    Story, check, closed, data, of_task, started, workflow_closed, workflow_started,
+    Says, Story, check, closed, data, of_task, started, workflow_closed, workflow_started,
 };
 use crate::{
     domain::Limits,
@@ -131,7 +131,7 @@ fn of_several_starts_the_earliest_is_the_start_and_the_latest_stands() {
 /// What is said of a task is its own in every part.
 #[test]
 fn another_body_is_no_repeat() {
-    let table = |says: super::kit::Says| {
+    let outcome = |says: Says| {
         let mut story = Story::bare();
         story.happens(closed("a", 40).ended(CompletionStatus::Warning).into());
         story.says(&says).0
@@ -147,7 +147,10 @@ fn another_body_is_no_repeat() {
         ("under another name", end().reporter(|by| by.name = Some("Other".to_owned()))),
         ("other outcome", closed("a", 40)),
     ];
-    let table: String = rows.into_iter().map(|(name, says)| format!("{name:<20}{}\n", table(says))).collect();
+    let mut table = String::new();
+    for (name, says) in rows {
+        table.push_str(&format!("{name:<20}{}\n", outcome(says)));
+    }
     expect![[r#"
         the same            UNCHANGED     -
         other event_meta    UNCHANGED     -
@@ -414,14 +417,13 @@ fn the_data_of_closed_tasks_is_put_together() {
     );
     // As much as fits: what is too large makes room for what is not.
     let small = Limits { document_bytes: 40, ..Limits::DEFAULT };
-    let give = |text: &str| data(text);
     check(
         Story::bare().within(small),
         [
-            ("a", closed("a", 10).gives(give("a")).into()),
-            ("b is large", closed("b", 10).gives(give(&"b".repeat(40))).into()),
-            ("c", closed("c", 10).gives(give("c")).into()),
-            ("a second, large C", closed("d", 10).state("C").gives(give(&"d".repeat(40))).into()),
+            ("a", closed("a", 10).gives(data("a")).into()),
+            ("b is large", closed("b", 10).gives(data(&"b".repeat(40))).into()),
+            ("c", closed("c", 10).gives(data("c")).into()),
+            ("a second, large C", closed("d", 10).state("C").gives(data(&"d".repeat(40))).into()),
             ("all", workflow_closed(50).gives(Struct::default()).into()),
         ],
         expect![[r#"
@@ -755,10 +757,9 @@ fn limits() {
     );
 }
 
-/// The words for how a task ended are the integrator's and the executor's alike; unset is SUCCESS at the edge.
 #[test]
 fn the_launcher_is_the_application_or_who_reports() {
-    let launcher = |says: Vec<super::kit::Says>| {
+    let launcher = |says: Vec<Says>| {
         let mut story = Story::bare();
         for says in says {
             story.happens(says.into());
@@ -777,10 +778,10 @@ fn the_launcher_is_the_application_or_who_reports() {
 /// An event tells what was reported, and carries what was sent beside it on the one that tells of the report.
 #[test]
 fn event_meta_is_on_the_event_that_tells_the_report() {
-    let with_meta = |says: super::kit::Says| says.report(|report| report.event_meta = Some(data("meta")));
+    let with_meta = |says: Says| says.report(|report| report.event_meta = Some(data("meta")));
     let mut story = Story::automatic();
     story.happens(Run);
-    let told = |story: &mut Story, says: super::kit::Says| {
+    let told = |story: &mut Story, says: Says| {
         let (_, events) = story.says(&with_meta(says));
         let told = events.iter().filter(|event| event.event_meta.is_some());
         told.map(|event| event.r#type().as_str_name().trim_start_matches("JOB_EVENT_TYPE_"))

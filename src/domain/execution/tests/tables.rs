@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 
 use super::kit::{
     Happens::{self, Abort, Close, CreateTask, OfTask, Overdue, Patch, Run, RunUntil, Stop},
-    Says, Story, closed, of_task, started, workflow_closed, workflow_started,
+    Says, Story, closed, of_task, started, task_name, workflow_closed, workflow_started,
 };
 use crate::proto::v1::CompletionStatus;
 
@@ -28,7 +28,7 @@ fn check(
         let head = format!("{situation}: {}", known.join(", "));
         table.push_str(&format!("{}\n", head.trim_end()));
         let id = task.map(|task| {
-            story.job().tasks.values().find(|known| super::kit::task_name(known) == task).unwrap().id.clone()
+            story.job().tasks.values().find(|known| task_name(known) == task).unwrap().id.clone()
         });
         for (word, says) in reports {
             let says = id.as_ref().map_or_else(|| says.clone(), |id| of_task(says, id));

@@ -45,10 +45,14 @@ impl Place {
 
     /// Whether a task was reported of this attempt.
     pub(super) fn has(&self, task: &TaskStatus) -> bool {
-        task.execution.as_ref().is_some_and(|execution| {
-            execution.workflow_instance_id == self.workflow_instance_id
-                && execution.attempt_id == self.attempt_id
-        })
+        let attempt_id = task.execution.as_ref().map(|execution| execution.attempt_id);
+        self.is_of_instance(task) && attempt_id == Some(self.attempt_id)
+    }
+
+    /// Whether a task was reported of any attempt at the instance.
+    pub(super) fn is_of_instance(&self, task: &TaskStatus) -> bool {
+        let execution = task.execution.as_ref();
+        execution.is_some_and(|execution| execution.workflow_instance_id == self.workflow_instance_id)
     }
 
     /// The attempt, as one that nothing was reported of yet.
@@ -87,11 +91,8 @@ impl Place {
     /// the work of steps, which wait for the newer attempt to report them.
     pub(super) fn end_older(&self, draft: &mut Draft<'_>, reported: Option<&str>) {
         let is_left = |task: &&TaskStatus| {
-            let of_instance = task
-                .execution
-                .as_ref()
-                .is_some_and(|execution| execution.workflow_instance_id == self.workflow_instance_id);
-            of_instance && task.is_open() && task.step_id.is_empty() && reported != Some(task.id.as_str())
+            let is_linked = !task.step_id.is_empty();
+            self.is_of_instance(task) && task.is_open() && !is_linked && reported != Some(task.id.as_str())
         };
         let mut left: Vec<TaskStatus> = draft.state.tasks.values().filter(is_left).cloned().collect();
         left.sort_by_key(in_sequence);

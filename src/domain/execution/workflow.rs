@@ -134,7 +134,9 @@ impl ReportWorkflow {
     /// Ends the attempt with what it left open, and the job with it if that is asked for. Returns the tasks that were ended.
     fn close(&self, draft: &mut Draft<'_>, mut attempt: WorkflowAttempt) -> Vec<String> {
         let closes_job = self.close_job && !draft.state.job.closed;
-        let is_ended_with_it = |task: &&TaskStatus| task.is_open() && (closes_job || self.place.has(task));
+        // What does the work of a step can still be of an older attempt: no newer one will report it now.
+        let is_ended_with_it =
+            |task: &&TaskStatus| task.is_open() && (closes_job || self.place.is_of_instance(task));
         let mut open: Vec<TaskStatus> =
             draft.state.tasks.values().filter(is_ended_with_it).cloned().collect();
         open.sort_by_key(in_sequence);

@@ -275,9 +275,9 @@ fn a_higher_attempt_ends_the_one_before() {
     );
 }
 
-/// A step's task that no report of the newest attempt is about is not ended with that.
+/// A step's task that only an older attempt has reported waits for the newer one to report it, and ends with that.
 #[test]
-fn a_step_waits_for_the_attempt_that_reports_its_task() {
+fn a_step_waits_for_the_newest_attempt_and_no_longer() {
     check(
         Story::automatic(),
         [
@@ -296,11 +296,12 @@ fn a_step_waits_for_the_attempt_that_reports_its_task() {
                 <auto> i/1 #23 STARTED 20.. S20 by exe
             attempt 2: RECORDED      WORKFLOW_STARTED
                 attempt i/2 STARTED 30.. S30 by exe
-            it closes: RECORDED      WORKFLOW_CLOSED
+            it closes: RECORDED      TASK_COMPLETED STEP_ERROR WORKFLOW_CLOSED; terminated <auto>
+                job ACTIVE auto:ERROR next:PENDING
                 attempt i/2 CLOSED 30..40 C40 by exe code="done"
-            and then tells of it: RECORDED      TASK_COMPLETED STEP_EXECUTED STEP_FINISHED STEP_ACTIVATED
-                job ACTIVE auto:FINISHED next:READY
-                <auto> i/2 #23 CLOSED ..35 SUCCESS C35 by -,exe
+                <auto> i/1 #23 STARTED 20..105 TERMINATED S20 by exe
+            and then tells of it: RECORDED_LATE TASK_UPDATED
+                <auto> i/2 #23 CLOSED ..105 TERMINATED (SUCCESS) C35 by -,exe late
         "#]],
     );
 }
@@ -370,7 +371,7 @@ fn a_workflow_that_closes_ends_what_is_open() {
                 1/d #3 CLOSED 30..116 TERMINATED (SUCCESS) C40 by exe late
             a new one ends: RECORDED_LATE TASK_CREATED TASK_COMPLETED; 4 missing: 5..8
                 1/e #4 CLOSED ..40 SUCCESS C40 by -,exe late
-            and had started: RECORDED      TASK_UPDATED; 4 missing: 5..8
+            and had started: RECORDED_LATE TASK_UPDATED; 4 missing: 5..8
                 1/e #4 CLOSED 30..40 SUCCESS C40 by exe late
             start of the workflow: RECORDED      WORKFLOW_STARTED; 4 missing: 5..8
                 attempt i/1 CLOSED 4..50 {B:C20} by exe code="ok" collated
@@ -657,7 +658,7 @@ fn a_task_has_one_end() {
                 1/d #3 STARTED 20..213 TEMP_ERROR S20 by exe
             end: RECORDED_LATE TASK_UPDATED; 19 missing: 4..22
                 1/d #3 CLOSED 20..213 TEMP_ERROR (SUCCESS) C40 by exe late
-            start, earlier: RECORDED      TASK_UPDATED; 19 missing: 4..22
+            start, earlier: RECORDED_LATE TASK_UPDATED; 19 missing: 4..22
                 1/d #3 CLOSED 10..213 TEMP_ERROR (SUCCESS) C40 by exe late
         "#]],
     );

@@ -71,12 +71,7 @@ impl ReportTask {
             Place::check_limit(&state, context.limits.attempts_per_job)?;
         }
 
-        let was_ended = before.as_ref().is_some_and(|task| !task.is_open());
-        let was_late = before.as_ref().is_some_and(|task| task.execution.as_ref().is_some_and(|of| of.late));
-        let was_ended_otherwise = was_ended && (was_late || standing.status != ExecutionStatus::Closed);
-        let attempt_is_over =
-            matches!(known, Known::Newest(attempt) if attempt.status() == ExecutionStatus::Closed);
-        let is_late = state.job.closed || before.is_none() && attempt_is_over || was_ended_otherwise;
+        let is_late = state.job.closed || is_over(&known, before.as_ref());
         // Nothing begins in what is over.
         let comes_to_nothing = before.is_none() && is_late && self.report.status == ExecutionStatus::Started;
 
@@ -334,6 +329,19 @@ fn as_made(task: &TaskStatus) -> TaskStatus {
         updated_by: None,
         execution: Some(execution),
         ..task.clone()
+    }
+}
+
+/// Whether what is reported comes too late: of a new task, because its attempt is closed; of one that is known, because
+/// something else than a report in time has ended it.
+fn is_over(known: &Known<'_>, before: Option<&TaskStatus>) -> bool {
+    match (before, known) {
+        (None, Known::Newest(attempt)) => attempt.status() == ExecutionStatus::Closed,
+        (None, Known::New | Known::Stale { .. }) => false,
+        (Some(task), _) => {
+            let is_late = task.execution.as_ref().is_some_and(|execution| execution.late);
+            !task.is_open() && (is_late || !is_reported_closed(task))
+        }
     }
 }
 

@@ -128,12 +128,13 @@ fn variables(
         Subject::Job(job) => vec![("job", job_value(job, expression.reads_metadata()))],
         Subject::Summary(None) => vec![("job", map(summary_fields(job_id, summary)))],
         Subject::Summary(Some(event)) => {
-            let step = event.step.as_ref();
+            let of_task = event.task.as_ref().map(|task| &task.step_id).filter(|step_id| !step_id.is_empty());
+            let step_id = event.step.as_ref().map(|step| &step.step_id).or(of_task);
             let kind = event.r#type().as_str_name();
             let event = map([
                 ("type", Some(Value::from(word(kind, "JOB_EVENT_TYPE_")))),
                 ("revision", Some(Value::Int(event.revision))),
-                ("step_id", step.map(|step| Value::from(step.step_id.as_str()))),
+                ("step_id", step_id.map(|step_id| Value::from(step_id.as_str()))),
             ]);
             vec![("job", map(summary_fields(job_id, summary))), ("event", event)]
         }

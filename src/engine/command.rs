@@ -21,8 +21,8 @@ pub trait Command: Send + 'static {
     /// What is answered. It is stored beside the request's id, so it is a message.
     type Reply: Message + Default + 'static;
 
-    /// The request itself bounds what it makes.
-    const IS_BOUNDED: bool = false;
+    /// The most that its events may take. The writer does nothing else while it makes them.
+    const EVENT_BYTES_MAX: usize = 16 << 20;
 
     /// The job it is about.
     fn target(&self) -> Target<'_>;
@@ -106,7 +106,7 @@ pub struct Reads {
     pub sync: bool,
     /// Its reports.
     pub reports: bool,
-    /// Its holds, tasks and workflow instances, all of them.
+    /// Its holds and tasks, all of them.
     pub past: bool,
 }
 
@@ -119,7 +119,8 @@ impl Reads {
     const REVIEW: Self = Self { dependencies: true, ..Self::LIVE };
     const REGISTERS: Self = Self { sync: true, ..Self::LIVE };
     const REPORTS: Self = Self { sync: true, reports: true, ..Self::REVIEW };
-    const ALL: Self = Self { past: true, ..Self::REPORTS };
+    /// What indexes tell of.
+    const INDEXED: Self = Self { past: true, ..Self::HEAD };
 }
 
 /// Who asks for a change, and how.
@@ -143,6 +144,9 @@ pub struct RequestStamp {
     /// A hash of the method and the body.
     pub body: [u8; 16],
 }
+
+/// What is open when an attempt ends is told whole, and an attempt must be able to end.
+const EXECUTION_BYTES_MAX: usize = 64 << 20;
 
 macro_rules! commands {
     ($($command:ident, $reply:ty, $reads:expr, $target:expr $(, $also:item)*;)*) => { $(
@@ -181,7 +185,7 @@ commands! {
         Some(WorkflowWish { workflow_id, version_id, or_newest: false })
     };
     CreateTask, CreateTaskStatusResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
-    DeleteJob, DeleteJobResponse, |_| Reads::ALL, |command| Target::Job(&command.job_id);
+    DeleteJob, DeleteJobResponse, |_| Reads::INDEXED, |command| Target::Job(&command.job_id);
     ExcludeJob, ExcludeJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
     PerformJobAction, PerformJobActionResponse, |command| match command.action {
         // These look at holds that others may have lifted.
@@ -198,14 +202,14 @@ commands! {
     fn execution(&self) -> Option<Execution<'_>> {
         let task_ids = Some([self.task_id.as_str(), self.derived_id.as_str()]);
         Some(Execution { place: &self.place, task_ids, closes: false, closes_job: false })
-    };
+    }, const EVENT_BYTES_MAX: usize = EXECUTION_BYTES_MAX;;
     ReportWorkflow, UpdateExecutionWorkflowStatusResponse, |command| {
         // Tasks that do the work of steps may end with the attempt.
         if command.closes() { Reads::LIVE } else { Reads::HEAD }
     }, |command| Target::Job(&command.job_id), fn execution(&self) -> Option<Execution<'_>> {
         let (closes, closes_job) = (self.closes(), self.closes_job());
         Some(Execution { place: &self.place, task_ids: None, closes, closes_job })
-    };
+    }, const EVENT_BYTES_MAX: usize = EXECUTION_BYTES_MAX;;
     ReviewJob, (), |_| Reads::REVIEW, |command| Target::Job(&command.job_id);
     // The steps come with a task that does the work of one; so they do for UpdateTask.
     ReviewTask, (), |_| Reads::HEAD, |command| Target::Task(&command.task_id);
@@ -213,7 +217,8 @@ commands! {
     fn workflow(&self) -> Option<WorkflowWish<'_>> {
         let (workflow_id, version_id) = self.workflow();
         Some(WorkflowWish { workflow_id, version_id, or_newest: true })
-    }, const IS_BOUNDED: bool = true;;
+    // The request itself bounds what it makes.
+    }, const EVENT_BYTES_MAX: usize = usize::MAX;;
     UpdateJob, UpdateJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
     UpdateTask, UpdateTaskStatusResponse, |_| Reads::HEAD, |command| Target::Task(&command.task_id);
 }

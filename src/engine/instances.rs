@@ -1,12 +1,10 @@
 //! Reading workflow instances: one, and lists of them.
 
-use std::collections::BTreeMap;
-
 use prost::Message as _;
 
 use super::{Engine, Error, Target};
 use crate::{
-    domain::{Missing, Sequences},
+    domain::Sequences,
     proto::v1::{ExecutionStatus, WorkflowAttempt, WorkflowInstance},
     store::{self, JobKey, Records},
 };
@@ -22,9 +20,6 @@ const INSTANCES_PER_READ: usize = 16;
 
 /// How many attempts are read at once: each may have much data, which is not told of most.
 const ATTEMPTS_PER_READ: usize = 8;
-
-/// How many tasks are read at once.
-const TASKS_PER_READ: usize = 256;
 
 /// A page ends before its instances would take more.
 const PAGE_BYTES_MAX: usize = 1 << 20;
@@ -153,10 +148,9 @@ impl Engine {
         self.at_one_revision(partition, job, move |records| {
             let (job, ids) = (key.clone(), ids.clone());
             async move {
-                let tasks = Tasks::read(&records, &job).await?;
                 let mut instances = Vec::new();
                 for id in ids {
-                    instances.extend(read_instance(&records, &job, &id, attempt_id, &tasks).await?);
+                    instances.extend(read_instance(&records, &job, &id, attempt_id).await?);
                 }
                 Ok(instances)
             }
@@ -172,56 +166,18 @@ impl InstanceQuery {
     }
 }
 
-/// The tasks of a job that are of executions: by attempt, the sequence id and the id of each.
-#[derive(Default)]
-struct Tasks(BTreeMap<(String, i64), Vec<(i64, String)>>);
-
-impl Tasks {
-    async fn read(records: &Records, job: &JobKey) -> store::Result<Self> {
-        let mut tasks = Self::default();
-        let mut after = String::new();
-        loop {
-            let page = records.tasks_after(job, &after, TASKS_PER_READ).await?;
-            let is_last = page.len() < TASKS_PER_READ;
-            for task in page {
-                if let Some(execution) = task.execution {
-                    let attempt = (execution.workflow_instance_id, execution.attempt_id);
-                    tasks.0.entry(attempt).or_default().push((execution.sequence_id, task.id.clone()));
-                }
-                after = task.id;
-            }
-            if is_last {
-                return Ok(tasks);
-            }
-        }
-    }
-
-    /// Those of an attempt, by sequence id.
-    fn of(&self, instance_id: &str, attempt_id: i64) -> Vec<(i64, String)> {
-        let mut tasks = self.0.get(&(instance_id.to_owned(), attempt_id)).cloned().unwrap_or_default();
-        tasks.sort();
-        tasks
-    }
-}
-
 async fn read_instance(
     records: &Records,
     job: &JobKey,
     id: &str,
     attempt_id: Option<i64>,
-    tasks: &Tasks,
 ) -> store::Result<Option<WorkflowInstance>> {
     let Some(record) = records.instance(job, id).await? else { return Ok(None) };
     let whole_id = attempt_id.unwrap_or(record.newest_attempt_id);
     let Some(mut whole) = records.attempt(job, id, whole_id).await? else { return Ok(None) };
-    let of_attempt = tasks.of(id, whole_id);
-    let seen: Sequences = if whole_id == record.newest_attempt_id {
-        record.seen.into_iter().collect()
-    } else {
-        of_attempt.iter().map(|(sequence_id, _)| *sequence_id).collect()
-    };
-    let missing: Missing = seen.missing();
-    missing.tell(&mut whole);
+    let of_attempt = records.attempt_tasks(job, id, whole_id).await?;
+    let seen: Sequences = of_attempt.iter().map(|(sequence_id, _)| *sequence_id).collect();
+    seen.missing().tell(&mut whole);
     whole.task_ids = of_attempt.into_iter().map(|(_, task_id)| task_id).collect();
 
     let mut attempts = vec![whole];

@@ -28,13 +28,12 @@ use crate::{
     },
     proto::{
         storage::v1::{LogEntry, RequestRecord},
-        v1::{Job, JobEvent, JobEventType, PublishWorkflowResponse, Step, TaskStatus, actor},
+        v1::{
+            ExecutionStatus, Job, JobEvent, JobEventType, PublishWorkflowResponse, Step, TaskStatus, actor,
+        },
     },
     store::{self, Batch, JobKey, LogRecord, Partition, Records, Sequence, Store},
 };
-
-/// The most that the events of one command may take. The writer does nothing else while it makes them.
-const COMMAND_BYTES_MAX: usize = 16 << 20;
 
 /// Where a writer works, and with what.
 pub(super) struct Site {
@@ -101,9 +100,13 @@ impl<'w> Round<'w> {
             return Ok(decision.reply);
         }
         let bytes: usize = decision.events.iter().map(Message::encoded_len).sum();
-        if bytes > COMMAND_BYTES_MAX && !C::IS_BOUNDED && origin.actor.kind() != actor::Kind::Server {
-            let (limit, maximum) = ("command_bytes", COMMAND_BYTES_MAX as u64);
+        if bytes > C::EVENT_BYTES_MAX && origin.actor.kind() != actor::Kind::Server {
+            let (limit, maximum) = ("command_bytes", C::EVENT_BYTES_MAX as u64);
             return Err(Error::Rejected(Rejection::LimitExceeded { limit, maximum }));
+        }
+        if decision.events.last().is_some_and(|event| event.r#type() == JobEventType::JobDeleted) {
+            let job_id = decision.state.job.job_id.clone();
+            self.records.remove_parts(&JobKey { org: origin.org.clone(), job_id }).await?;
         }
         Ok(self.add(origin, before.as_ref(), decision, stamp))
     }
@@ -265,7 +268,6 @@ impl<'w> Round<'w> {
         if reads.past {
             state.holds = self.records.holds(&key).await?;
             state.tasks = self.records.tasks(&key).await?;
-            state.instances = self.records.instances(&key).await?;
         } else if reads.live {
             let looked_at = command.looks_at(&state.job);
             let is_looked_at = |step: &&Step| looked_at.is_none_or(|ids| ids.contains(&step.step_id));
@@ -286,6 +288,17 @@ impl<'w> Round<'w> {
         Ok(tasks)
     }
 
+    /// The tasks that reports of an attempt are about.
+    async fn attempt_tasks(
+        &self,
+        job: &JobKey,
+        instance_id: &str,
+        attempt_id: i64,
+    ) -> store::Result<BTreeMap<String, TaskStatus>> {
+        let ids = self.records.attempt_tasks(job, instance_id, attempt_id).await?;
+        self.tasks(job, &ids.iter().map(|(_, task_id)| task_id.as_str()).collect::<Vec<_>>()).await
+    }
+
     /// What a report of a workflow execution is decided by: the instance, and the tasks that it is about.
     async fn load_execution(
         &self,
@@ -296,20 +309,25 @@ impl<'w> Round<'w> {
         let Execution { place, task_ids, closes, closes_job } = execution;
         let instance_id = &place.workflow_instance_id;
         let instance = self.records.instance_with(job, instance_id, place.attempt_id).await?;
-        let newest = instance.as_ref().and_then(|instance| instance.newest());
-        let opens = newest.is_some_and(|newest| newest.attempt_id < place.attempt_id);
+        let known = instance.as_ref().and_then(|instance| instance.newest());
+        let newest = known.map(|newest| (newest.attempt_id, newest.status()));
         instances.extend(instance.map(|instance| (instance_id.clone(), instance)));
-        let mut tasks = if closes || opens {
-            let is_wanted = |task: &TaskStatus| {
-                let execution = task.execution.as_ref();
-                let is_of = execution.is_some_and(|of| of.workflow_instance_id == *instance_id);
-                let is_of_attempt = is_of && execution.is_some_and(|of| of.attempt_id == place.attempt_id);
-                is_of_attempt || task.is_open() && (is_of || closes_job)
-            };
-            self.records.tasks_where(job, is_wanted).await?
-        } else {
-            BTreeMap::new()
-        };
+        let mut tasks = BTreeMap::new();
+        if let Some((newest_id, _)) = newest.filter(|(newest_id, _)| *newest_id < place.attempt_id) {
+            // It opens: what the one before left open ends.
+            let mut left = self.attempt_tasks(job, instance_id, newest_id).await?;
+            left.retain(|_, task| task.is_open());
+            tasks.append(&mut left);
+        }
+        let is_known = newest.is_some_and(|(newest_id, status)| {
+            newest_id > place.attempt_id || newest_id == place.attempt_id && status == ExecutionStatus::Closed
+        });
+        if closes && !is_known {
+            tasks.append(&mut self.attempt_tasks(job, instance_id, place.attempt_id).await?);
+            if closes_job {
+                tasks.append(&mut self.records.open_tasks(job).await?);
+            }
+        }
         tasks.append(&mut self.tasks(job, task_ids.as_ref().map_or(&[], |ids| ids.as_slice())).await?);
         Ok(tasks)
     }

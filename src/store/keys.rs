@@ -13,6 +13,8 @@ use super::JobKey;
 pub(super) enum Table {
     /// The attempts at workflow instances.
     Attempt = b'A',
+    /// The tasks of an attempt, by sequence id.
+    AttemptTask = b'Q',
     Client = b'C',
     /// What falls due by itself, by time.
     Due = b'D',
@@ -32,6 +34,20 @@ pub(super) enum Table {
     /// The job of a task, by the task's id.
     TaskJob = b'N',
     Workflow = b'W',
+}
+
+impl Table {
+    /// Those whose keys begin with a job, less that of the heads.
+    pub(super) const OF_JOB: [Self; 8] = [
+        Self::Sync,
+        Self::Step,
+        Self::Report,
+        Self::Hold,
+        Self::Task,
+        Self::Instance,
+        Self::Attempt,
+        Self::AttemptTask,
+    ];
 }
 
 /// The key of a table's first entry.

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Keys read in one go when all of a kind are wanted.
-const SCAN_KEYS: usize = 1000;
+const SCAN_KEYS: usize = 256;
 
 /// Names a job: its organization and its id there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,11 +169,6 @@ impl Records {
         self.of_job_after(Key::of(Table::Report, job), after, limit).await
     }
 
-    /// Some of a job's tasks: those after an id, in the order of ids.
-    pub async fn tasks_after(&self, job: &JobKey, after: &str, limit: usize) -> Result<Vec<TaskStatus>> {
-        self.of_job_after(Key::of(Table::Task, job), after, limit).await
-    }
-
     /// What a table has of a job: that after an id, in the order of ids.
     async fn of_job_after<M: Message + Default>(
         &self,
@@ -266,13 +261,27 @@ impl Records {
         Ok(tasks)
     }
 
-    /// Those of a job's tasks that are wanted, by id.
-    pub async fn tasks_where(
+    /// Those of a job's tasks that have not ended, by id.
+    pub async fn open_tasks(&self, job: &JobKey) -> Result<BTreeMap<String, TaskStatus>> {
+        self.read_where(Key::of(Table::Task, job), TaskStatus::is_open).await
+    }
+
+    /// The tasks that reports of an attempt are about, by sequence id: the ids of both.
+    pub async fn attempt_tasks(
         &self,
         job: &JobKey,
-        is_wanted: impl Fn(&TaskStatus) -> bool,
-    ) -> Result<BTreeMap<String, TaskStatus>> {
-        self.read_where(Key::of(Table::Task, job), is_wanted).await
+        instance_id: &str,
+        attempt_id: i64,
+    ) -> Result<Vec<(i64, String)>> {
+        let all = attempt_key(Table::AttemptTask, job, instance_id, attempt_id);
+        let head = all.clone().into_bytes().len();
+        let found = self.scan_all(all).await?;
+        let ids = found.iter().map(|(key, task_id)| {
+            let sequence_id = i64::from_be_bytes(key.get(head..)?.try_into().ok()?);
+            Some((sequence_id, std::str::from_utf8(task_id).ok()?.to_owned()))
+        });
+        ids.collect::<Option<_>>()
+            .ok_or_else(|| Error::Corrupt("the key of an attempt's task is cut".to_owned()))
     }
 
     /// One task.
@@ -301,20 +310,6 @@ impl Records {
         Ok(Some(instance_state(record, attempts)))
     }
 
-    /// All workflow instances of a job, with all their attempts, by id.
-    pub async fn instances(&self, job: &JobKey) -> Result<BTreeMap<String, InstanceState>> {
-        let records: BTreeMap<String, InstanceRecord> = self.read_all(Key::of(Table::Instance, job)).await?;
-        let mut instances = BTreeMap::new();
-        for (id, record) in records {
-            let attempts = self.scan_all(Key::of(Table::Attempt, job).text(&id)).await?;
-            let attempts = attempts.into_values().map(decode::<WorkflowAttempt>);
-            let attempts: Result<_> =
-                attempts.map(|attempt| attempt.map(|attempt| (attempt.attempt_id, attempt))).collect();
-            instances.insert(id, instance_state(record, attempts?));
-        }
-        Ok(instances)
-    }
-
     /// Workflow instances of an organization, or of one job of it, less their attempts: those after a place, by job and by
     /// id.
     pub async fn instances_after(
@@ -334,7 +329,7 @@ impl Records {
         instance_id: &str,
         attempt_id: i64,
     ) -> Result<Option<WorkflowAttempt>> {
-        self.read(attempt_key(job, instance_id, attempt_id)).await
+        self.read(attempt_key(Table::Attempt, job, instance_id, attempt_id)).await
     }
 
     /// The newest attempts at a workflow instance, the newest first: those before one, if that is given.
@@ -346,8 +341,10 @@ impl Records {
         limit: usize,
     ) -> Result<Vec<WorkflowAttempt>> {
         let all = Key::of(Table::Attempt, job).text(instance_id);
-        let end = before
-            .map_or_else(|| all.clone().end(), |before| attempt_key(job, instance_id, before).into_bytes());
+        let end = before.map_or_else(
+            || all.clone().end(),
+            |before| attempt_key(Table::Attempt, job, instance_id, before).into_bytes(),
+        );
         let scan = Scan { start: all.into_bytes(), end, reverse: true, limit };
         let found = self.store.scan(self.partition, scan).await?;
         found.into_iter().map(|(_, value)| decode(value)).collect()
@@ -554,10 +551,18 @@ impl Records {
             let told = event.workflow_instance.as_ref();
             for attempt in told.iter().flat_map(|instance| &instance.attempts) {
                 let instance_id = told.map_or("", |instance| &instance.workflow_instance_id);
-                self.put(attempt_key(&job, instance_id, attempt.attempt_id), attempt);
+                self.put(attempt_key(Table::Attempt, &job, instance_id, attempt.attempt_id), attempt);
             }
             let told = told.map(|instance| instance.workflow_instance_id.as_str());
             let changed = told.or(joins_attempt(event).map(|(instance_id, _)| instance_id));
+            if let Some((instance_id, sequence_id)) = joins_attempt(event)
+                && let Some(task) = &event.task
+            {
+                let attempt_id = task.execution.as_ref().map_or(0, |execution| execution.attempt_id);
+                let key = attempt_key(Table::AttemptTask, &job, instance_id, attempt_id)
+                    .number(sequence_id.cast_unsigned());
+                self.write(key.into_bytes(), Some(Bytes::copy_from_slice(task.id.as_bytes())));
+            }
             if let Some((instance_id, instance)) = changed.and_then(|id| after.instances.get_key_value(id)) {
                 let record = InstanceRecord {
                     instance: Some(instance.instance.clone()),
@@ -578,7 +583,30 @@ impl Records {
         }
     }
 
-    /// Removes a job and leaves its ids behind.
+    /// Removes all that a job has beside its head and what indexes say of it: see [`apply`](Self::apply).
+    pub async fn remove_parts(&mut self, job: &JobKey) -> Result<()> {
+        for table in Table::OF_JOB {
+            let prefix = Key::of(table, job);
+            let (mut start, end) = (prefix.clone().into_bytes(), prefix.end());
+            let written: Vec<_> =
+                self.writes.range(start.clone()..end.clone()).map(|(key, _)| key.clone()).collect();
+            for key in written {
+                self.write(key, None);
+            }
+            loop {
+                let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
+                let page = self.store.scan(self.partition, scan).await?;
+                let Some((last, _)) = page.last() else { break };
+                start = [last, &[0][..]].concat();
+                for (key, _) in &page {
+                    self.write(key.to_vec(), None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the ids of a job left behind, and no more: its parts are removed already.
     fn bury(&mut self, job: &JobKey, before: Option<&Job>, after: &JobState) {
         let ids = Job {
             job_id: after.job.job_id.clone(),
@@ -588,27 +616,12 @@ impl Records {
         };
         let head = JobRecord { job: Some(ids), deleted: true, ..JobRecord::default() };
         self.put(Key::of(Table::Job, job), &head);
-        self.remove(Key::of(Table::Sync, job));
-        for step_id in after.steps.keys() {
-            self.remove(Key::of(Table::Step, job).text(step_id));
-        }
-        for unique_step_id in after.reports.keys() {
-            self.remove(Key::of(Table::Report, job).text(unique_step_id));
-        }
-        for (hold_id, hold) in &after.holds {
-            self.remove(Key::of(Table::Hold, job).text(hold_id));
+        for hold in after.holds.values() {
             self.write_hold_index(job, hold, false);
         }
         for (task_id, task) in &after.tasks {
-            self.remove(Key::of(Table::Task, job).text(task_id));
             self.write_due(job, task.deadline.as_ref(), task_id, false);
             self.write_task_index(job, task, JobEventType::JobDeleted);
-        }
-        for (instance_id, instance) in &after.instances {
-            self.remove(Key::of(Table::Instance, job).text(instance_id));
-            for attempt_id in instance.attempts.keys() {
-                self.remove(attempt_key(job, instance_id, *attempt_id));
-            }
         }
         self.write_index(&job.org, before, None);
     }
@@ -706,15 +719,28 @@ impl Records {
         prefix: Key,
         is_wanted: impl Fn(&M) -> bool,
     ) -> Result<BTreeMap<String, M>> {
+        let (mut start, end) = (prefix.clone().into_bytes(), prefix.end());
         let mut wanted = BTreeMap::new();
-        for (key, value) in self.scan_all(prefix).await? {
-            let name = last_text(&key).ok_or_else(|| Error::Corrupt("a key has no name".to_owned()))?;
-            let record = decode(value)?;
+        let mut look_at = |key: &[u8], value: &Bytes| {
+            let name = last_text(key).ok_or_else(|| Error::Corrupt("a key has no name".to_owned()))?;
+            let record = decode(value.clone())?;
             if is_wanted(&record) {
                 wanted.insert(name.to_owned(), record);
             }
+            Ok(())
+        };
+        for (key, value) in self.writes.range(start.clone()..end.clone()) {
+            value.iter().try_for_each(|value| look_at(key, value))?;
         }
-        Ok(wanted)
+        loop {
+            let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
+            let page = self.store.scan(self.partition, scan).await?;
+            let Some((last, _)) = page.last() else { return Ok(wanted) };
+            start = [last, &[0][..]].concat();
+            for (key, value) in page.iter().filter(|(key, _)| !self.writes.contains_key(&key[..])) {
+                look_at(key, value)?;
+            }
+        }
     }
 
     /// All that is there, or about to be, under keys that begin alike.
@@ -805,9 +831,9 @@ fn instance_state(record: InstanceRecord, attempts: BTreeMap<i64, WorkflowAttemp
     InstanceState { instance: instance.unwrap_or_default(), attempts, seen: seen.into_iter().collect() }
 }
 
-/// Attempt ids are never negative, so that their keys sort as they do.
-fn attempt_key(job: &JobKey, instance_id: &str, attempt_id: i64) -> Key {
-    Key::of(Table::Attempt, job).text(instance_id).number(attempt_id.cast_unsigned())
+/// Attempt ids and sequence ids are never negative, so that their keys sort as they do.
+fn attempt_key(table: Table, job: &JobKey, instance_id: &str, attempt_id: i64) -> Key {
+    Key::of(table, job).text(instance_id).number(attempt_id.cast_unsigned())
 }
 
 /// The head of an index of tasks; places follow it.

@@ -851,7 +851,7 @@ async fn attempts_follow_one_another() {
             by a report of the workflow
               workflow STARTED 5: RECORDED JOB_UPDATED WORKFLOW_STARTED
               a STARTED 10: RECORDED TASK_CREATED
-              workflow STARTED 30 attempt=7: RECORDED TASK_COMPLETED WORKFLOW_STARTED
+              workflow STARTED 30 attempt=7: RECORDED TASK_COMPLETED WORKFLOW_STARTED, terminated a
                 job ACTIVE
                 run/0 STARTED 5-? by=robot at=5 [a]
                 run/7 STARTED 30-? by=robot at=30 []
@@ -859,7 +859,7 @@ async fn attempts_follow_one_another() {
             a lower one is stale
               workflow STARTED 5 attempt=3: RECORDED JOB_UPDATED WORKFLOW_STARTED
               a STARTED 10 attempt=3: RECORDED TASK_CREATED
-              workflow STARTED 30 attempt=7: RECORDED TASK_COMPLETED WORKFLOW_STARTED
+              workflow STARTED 30 attempt=7: RECORDED TASK_COMPLETED WORKFLOW_STARTED, terminated a
               a CLOSED 20 attempt=3: ! FailedPrecondition STALE_ATTEMPT {"newest": "7"}
               b STARTED 20 attempt=3: ! FailedPrecondition STALE_ATTEMPT {"newest": "7"}
               b STARTED 20 attempt=5: ! FailedPrecondition STALE_ATTEMPT {"newest": "7"}
@@ -872,7 +872,7 @@ async fn attempts_follow_one_another() {
             what is known of an older one
               workflow STARTED 5: RECORDED JOB_UPDATED WORKFLOW_STARTED
               a STARTED 10: RECORDED TASK_CREATED
-              workflow STARTED 30 attempt=1: RECORDED TASK_COMPLETED WORKFLOW_STARTED
+              workflow STARTED 30 attempt=1: RECORDED TASK_COMPLETED WORKFLOW_STARTED, terminated a
               a STARTED 10: UNCHANGED
               workflow STARTED 5: UNCHANGED
                 job ACTIVE

@@ -1,7 +1,7 @@
 //! Where a report belongs: the attempt it is of, and whether that can still be reported.
 
 use crate::{
-    domain::{JobState, Rejection, decision::Draft, tasks},
+    domain::{Context, JobState, Rejection, decision::Draft, tasks},
     proto::v1::{CompletionStatus, TaskStatus, WorkflowAttempt, WorkflowInstance},
 };
 
@@ -79,27 +79,30 @@ impl Place {
         }
     }
 
-    /// Whether the job may have one attempt more.
-    pub(super) fn check_limit(state: &JobState, draft_limit: u64) -> Result<(), Rejection> {
-        if state.counts.attempts >= draft_limit {
-            return Err(Rejection::LimitExceeded { limit: "attempts_per_job", maximum: draft_limit });
-        }
-        Ok(())
-    }
-
     /// Ends what older attempts left open, when this one opens: all but a task that the report is about, and those that do
-    /// the work of steps, which wait for the newer attempt to report them.
-    pub(super) fn end_older(&self, draft: &mut Draft<'_>, reported: Option<&str>) {
+    /// the work of steps, which wait for the newer attempt to report them. Returns those that ended.
+    pub(super) fn end_older(&self, draft: &mut Draft<'_>, reported: Option<&str>) -> Vec<String> {
         let is_left = |task: &&TaskStatus| {
             let is_linked = !task.step_id.is_empty();
             self.is_of_instance(task) && task.is_open() && !is_linked && reported != Some(task.id.as_str())
         };
         let mut left: Vec<TaskStatus> = draft.state.tasks.values().filter(is_left).cloned().collect();
         left.sort_by_key(in_sequence);
+        let ids = left.iter().map(|task| task.id.clone()).collect();
         for task in left {
             tasks::complete(draft, task, CompletionStatus::Terminated);
         }
+        ids
     }
+}
+
+/// Whether a job may have one attempt more.
+pub(super) fn check_attempts(state: &JobState, context: &Context) -> Result<(), Rejection> {
+    let maximum = context.limits.attempts_per_job;
+    if state.counts.attempts >= maximum {
+        return Err(Rejection::LimitExceeded { limit: "attempts_per_job", maximum });
+    }
+    Ok(())
 }
 
 /// The order of tasks: by attempt and sequence id, those of no execution last, then by id.

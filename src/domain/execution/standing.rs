@@ -4,6 +4,7 @@
 //! * Of what STARTED and CLOSED say, CLOSED's stands; of several STARTED, that of the latest time.
 //! * There is one CLOSED.
 
+use prost::Message as _;
 use prost_types::{Struct, Timestamp};
 
 use super::Report;
@@ -52,8 +53,7 @@ impl<C: Clone + PartialEq> Standing<C> {
         if self.launched.is_none() || is_earlier {
             self.launched = Some(report.time);
         }
-        let is_later = compare_times(Some(&report.time), self.report_time.as_ref()).is_gt();
-        if !is_closed && is_later {
+        if !is_closed && self.is_before(report) {
             self.take(report);
         }
         Ok(self)
@@ -69,10 +69,25 @@ impl<C: Clone + PartialEq> Standing<C> {
                 && *stands == closing;
             return if is_repeat { Ok(self) } else { Err(Misfit::AlreadyClosed) };
         }
+        // The latest start as well as the earliest, so that the order of the reports makes no difference.
         in_order(self.launched, report.time)?;
+        in_order(self.report_time, report.time)?;
         self.take(report);
         self.closing = Some(closing);
         Ok(self)
+    }
+
+    /// Whether a STARTED stands over what stands: the later does, and of two of one time the one with the greater bytes.
+    fn is_before(&self, report: &Report) -> bool {
+        let bytes = |data: &Struct, meta: &Struct, updated_by: &Reporter| {
+            [data.encode_to_vec(), meta.encode_to_vec(), updated_by.encode_to_vec()]
+        };
+        let stands = || {
+            let updated_by = self.updated_by.clone().unwrap_or_default();
+            bytes(&self.data, &self.meta, &updated_by)
+        };
+        let order = compare_times(self.report_time.as_ref(), Some(&report.time));
+        order.then_with(|| stands().cmp(&bytes(&report.data, &report.meta, &report.updated_by))).is_lt()
     }
 
     fn take(&mut self, report: &Report) {
@@ -95,5 +110,46 @@ impl Reporter {
     /// Whether two name one executor. What they are called may change.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         (&self.id, &self.app_id) == (&other.id, &other.app_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::{Value, value::Kind};
+
+    use super::*;
+
+    fn started(seconds: i64, data: &str) -> Report {
+        let value = Value { kind: Some(Kind::StringValue(data.to_owned())) };
+        Report {
+            status: ExecutionStatus::Started,
+            time: Timestamp { seconds, nanos: 0 },
+            data: Struct { fields: [("data".to_owned(), value)].into() },
+            meta: Struct::default(),
+            updated_by: Reporter { id: Some("exe".to_owned()), ..Reporter::default() },
+            event_meta: None,
+        }
+    }
+
+    #[test]
+    fn of_two_starts_of_one_time_the_order_makes_no_difference() {
+        let nothing: Standing<()> = Standing {
+            status: ExecutionStatus::Unspecified,
+            launched: None,
+            report_time: None,
+            claimed_by: None,
+            data: Struct::default(),
+            meta: Struct::default(),
+            updated_by: None,
+            closing: None,
+        };
+        let (one, other) = (started(5, "one"), started(5, "other"));
+        let merge = |reports: [&Report; 3]| {
+            reports.into_iter().try_fold(nothing.clone(), |stands, report| stands.started(report, true))
+        };
+        let stands = merge([&one, &other, &one]).unwrap();
+        assert_eq!(stands.data, other.data, "the greater bytes");
+        assert_eq!(merge([&other, &one, &other]), Ok(stands.clone()));
+        assert_eq!(stands.clone().started(&other, true), Ok(stands));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Place, Report,
-    place::{Known, same},
+    place::{Known, check_attempts, same},
     standing::{Misfit, Standing},
 };
 use crate::{
@@ -53,7 +53,9 @@ impl ReportTask {
         let known = self.place.find(&state);
         if let Known::Stale { newest } = known {
             return match before.filter(|task| self.says_what_is_known(task)) {
-                Some(task) => Ok(self.answer(Draft::of(state, context), &task.id, ReportOutcome::Unchanged)),
+                Some(task) => {
+                    Ok(self.answer(Draft::of(state, context), &task.id, ReportOutcome::Unchanged, Vec::new()))
+                }
                 None => Err(Rejection::StaleAttempt { newest }),
             };
         }
@@ -62,18 +64,25 @@ impl ReportTask {
         let standing = self.standing(before.as_ref());
         let merged = self.merge(standing.clone(), before.as_ref())?;
         if let Some(task) = before.as_ref().filter(|task| self.place.has(task) && merged == standing) {
-            return Ok(self.answer(Draft::of(state, context), &task.id, ReportOutcome::Unchanged));
+            return Ok(self.answer(
+                Draft::of(state, context),
+                &task.id,
+                ReportOutcome::Unchanged,
+                Vec::new(),
+            ));
         }
         if before.is_none() {
             tasks::check_limit(&state, context)?;
         }
         if matches!(known, Known::New) {
-            Place::check_limit(&state, context.limits.attempts_per_job)?;
+            check_attempts(&state, context)?;
         }
 
-        let is_late = state.job.closed || is_over(&known, before.as_ref());
-        // Nothing begins in what is over.
-        let comes_to_nothing = before.is_none() && is_late && self.report.status == ExecutionStatus::Started;
+        let is_over = self.is_over(&known, before.as_ref());
+        let is_late = state.job.closed || is_over;
+        // Nothing begins in what is over. What was open before its job was closed can still be done.
+        let begins = before.as_ref().map_or(is_late, |task| task.is_open() && is_over);
+        let comes_to_nothing = begins && self.report.status == ExecutionStatus::Started;
 
         let task = self.with(before.as_ref(), &state, merged, is_late);
         let task_id = task.id.clone();
@@ -81,13 +90,25 @@ impl ReportTask {
         if !is_late {
             draft.begin_job();
         }
-        self.record(&mut draft, before.is_none(), task);
+        let mut terminated = self.record(&mut draft, before.is_none(), task);
         if comes_to_nothing {
             let task = draft.state.tasks[&task_id].clone();
             tasks::complete(&mut draft, task, CompletionStatus::Terminated);
+            terminated.push(task_id.clone());
         }
         let outcome = if is_late { ReportOutcome::RecordedLate } else { ReportOutcome::Recorded };
-        Ok(self.answer(draft, &task_id, outcome))
+        Ok(self.answer(draft, &task_id, outcome, terminated))
+    }
+
+    /// Whether what is reported comes too late: because something else than a report in time has ended the task, or because
+    /// it is new to an attempt that is closed. A task that a step waits for is not new: the step must hear of its end.
+    fn is_over(&self, known: &Known<'_>, before: Option<&TaskStatus>) -> bool {
+        let is_late = |task: &TaskStatus| task.execution.as_ref().is_some_and(|execution| execution.late);
+        if let Some(task) = before.filter(|task| !task.is_open()) {
+            return is_late(task) || !is_reported_closed(task);
+        }
+        let is_new = before.is_none_or(|task| !self.place.has(task) && task.step_id.is_empty());
+        is_new && matches!(known, Known::Newest(attempt) if attempt.status() == ExecutionStatus::Closed)
     }
 
     /// Whether another executor has claimed the task, in an attempt that is not over. It need not know what that one calls
@@ -246,7 +267,8 @@ impl ReportTask {
     }
 
     /// Tells of the task; with it of the attempt, where that is opened or the task becomes part of it.
-    fn record(&self, draft: &mut Draft<'_>, is_new: bool, mut task: TaskStatus) {
+    /// Returns the tasks of older attempts that ended.
+    fn record(&self, draft: &mut Draft<'_>, is_new: bool, mut task: TaskStatus) -> Vec<String> {
         let Draft { state, context, .. } = draft;
         let opens = matches!(self.place.find(state), Known::New);
         let joins = state.tasks.get(&task.id).is_some_and(|before| !self.place.has(before));
@@ -255,9 +277,7 @@ impl ReportTask {
         if is_new {
             task.created = Some(context.now);
         }
-        if opens {
-            self.place.end_older(draft, Some(&task.id));
-        }
+        let terminated = if opens { self.place.end_older(draft, Some(&task.id)) } else { Vec::new() };
         let attempts = draft.state.instances.get(&self.place.workflow_instance_id);
         let attempt = attempts.and_then(|instance| instance.attempts.get(&self.place.attempt_id)).cloned();
         let attempt = attempt.unwrap_or_else(|| self.place.opened());
@@ -284,6 +304,7 @@ impl ReportTask {
         if ends {
             tasks::follow_if_linked(draft, &step_id, &task_id);
         }
+        terminated
     }
 
     fn answer(
@@ -291,6 +312,7 @@ impl ReportTask {
         draft: Draft<'_>,
         task_id: &str,
         outcome: ReportOutcome,
+        terminated_task_ids: Vec<String>,
     ) -> Decision<UpdateExecutionTaskStatusResponse> {
         draft.answer(|state| {
             let instance = state.instances.get(&self.place.workflow_instance_id);
@@ -302,6 +324,7 @@ impl ReportTask {
                 task: state.tasks.get(task_id).cloned(),
                 missing_sequences: ranges,
                 missing_sequence_count: count,
+                terminated_task_ids,
                 revision: state.job.revision,
             }
         })
@@ -329,19 +352,6 @@ fn as_made(task: &TaskStatus) -> TaskStatus {
         updated_by: None,
         execution: Some(execution),
         ..task.clone()
-    }
-}
-
-/// Whether what is reported comes too late: of a new task, because its attempt is closed; of one that is known, because
-/// something else than a report in time has ended it.
-fn is_over(known: &Known<'_>, before: Option<&TaskStatus>) -> bool {
-    match (before, known) {
-        (None, Known::Newest(attempt)) => attempt.status() == ExecutionStatus::Closed,
-        (None, Known::New | Known::Stale { .. }) => false,
-        (Some(task), _) => {
-            let is_late = task.execution.as_ref().is_some_and(|execution| execution.late);
-            !task.is_open() && (is_late || !is_reported_closed(task))
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use prost_types::{Struct, Value, value::Kind};
 
 use super::{
     Place, Report,
-    place::{Known, in_sequence},
+    place::{Known, check_attempts, in_sequence},
     standing::{Misfit, Standing},
 };
 use crate::{
@@ -85,7 +85,7 @@ impl ReportWorkflow {
             return Ok(unchanged(state));
         }
         if opens {
-            Place::check_limit(&state, context.limits.attempts_per_job)?;
+            check_attempts(&state, context)?;
         }
 
         let is_late = state.job.closed;
@@ -94,15 +94,12 @@ impl ReportWorkflow {
         if !is_late {
             draft.begin_job();
         }
-        if opens {
-            self.place.end_older(&mut draft, None);
-        }
-        let terminated = if self.closes() {
-            self.close(&mut draft, attempt)
+        let mut terminated = if opens { self.place.end_older(&mut draft, None) } else { Vec::new() };
+        if self.closes() {
+            terminated.append(&mut self.close(&mut draft, attempt));
         } else {
             self.record(&mut draft, JobEventType::WorkflowStarted, attempt);
-            Vec::new()
-        };
+        }
         let outcome = if is_late { ReportOutcome::RecordedLate } else { ReportOutcome::Recorded };
         Ok(self.answer(draft, outcome, terminated))
     }
@@ -124,7 +121,8 @@ impl ReportWorkflow {
             Misfit::Regression { launched, completed } => {
                 Rejection::TimestampRegression { launched, completed }
             }
-            Misfit::AlreadyClosed | Misfit::Claimed { .. } => Rejection::WorkflowAlreadyClosed {
+            Misfit::Claimed { .. } => unreachable!("the start of a workflow is nobody's claim"),
+            Misfit::AlreadyClosed => Rejection::WorkflowAlreadyClosed {
                 workflow_instance_id: self.place.workflow_instance_id.clone(),
                 attempt_id: self.place.attempt_id,
             },

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::{
-    domain::{Counts, JobState, evolve},
+    domain::{Counts, InstanceState, JobState, evolve},
     engine::{Logged, Options, ReportPage, Target, Views},
     proto::v1::JobEventType,
     store::{JobKey, MemoryStore, Records, Scan, Sequence, Store},
@@ -77,7 +77,7 @@ async fn check(seed: u64, commands: usize) {
             reports: records.reports(&key).await.unwrap(),
             holds: records.holds(&key).await.unwrap(),
             tasks: records.tasks(&key).await.unwrap(),
-            instances: records.instances(&key).await.unwrap(),
+            instances: instances(&records, &key).await,
             counts: Counts { tasks: head.tasks, attempts: head.attempts },
         };
         if is_deleted {
@@ -152,6 +152,19 @@ async fn left_of(store: &MemoryStore, job_id: &str) -> Vec<u8> {
         key[1..].split(|byte| *byte == 0).any(|text| text.ends_with(job_id.as_bytes())) || value == job_id
     };
     everything(store).await.iter().filter(|entry| is_of(entry)).map(|(key, _)| key[0]).collect()
+}
+
+/// The workflow instances of a job, with all their attempts.
+async fn instances(records: &Records, job: &JobKey) -> BTreeMap<String, InstanceState> {
+    let mut instances = BTreeMap::new();
+    for record in records.instances_after(&job.org, &job.job_id, None, usize::MAX).await.unwrap() {
+        let id = record.instance.as_ref().unwrap().workflow_instance_id.clone();
+        let mut state = records.instance_with(job, &id, record.newest_attempt_id).await.unwrap().unwrap();
+        let attempts = records.newest_attempts(job, &id, None, usize::MAX).await.unwrap();
+        state.attempts = attempts.into_iter().map(|attempt| (attempt.attempt_id, attempt)).collect();
+        instances.insert(id, state);
+    }
+    instances
 }
 
 proptest! {

@@ -320,23 +320,28 @@ fn loaded(existing: &Existing, says: &Says, context: &Context) -> (Existing, Con
     let Existing::Job(all) = existing else { return (existing.clone(), context.clone()) };
     let place = says.place();
     let mut some = JobState { job: all.job.clone(), counts: all.counts, ..JobState::default() };
-    let mut opens = false;
+    let mut newest = None;
     if let Some(instance) = all.instances.get(&place.workflow_instance_id) {
-        let newest = instance.newest().map(|newest| newest.attempt_id);
-        opens = newest.is_some_and(|newest| newest < place.attempt_id);
+        newest = instance.newest().map(|newest| (newest.attempt_id, newest.status()));
         let mut instance = instance.clone();
-        instance.attempts.retain(|id, _| Some(*id) == newest || *id == place.attempt_id);
+        let newest_id = newest.map(|(newest_id, _)| newest_id);
+        instance.attempts.retain(|id, _| Some(*id) == newest_id || *id == place.attempt_id);
         some.instances.insert(place.workflow_instance_id.clone(), instance);
     }
-    let closes_job = says.closes_job();
+    let opens = newest.is_some_and(|(newest_id, _)| newest_id < place.attempt_id);
+    let is_known = newest.is_some_and(|(newest_id, status)| {
+        newest_id > place.attempt_id || newest_id == place.attempt_id && status == ExecutionStatus::Closed
+    });
+    let (closes, closes_job) = (says.closes() && !is_known, says.closes_job() && !is_known);
     for task in all.tasks.values() {
         let execution = task.execution.as_ref();
         let is_of_instance =
             execution.is_some_and(|of| of.workflow_instance_id == place.workflow_instance_id);
-        let is_of_attempt = is_of_instance && execution.is_some_and(|of| of.attempt_id == place.attempt_id);
-        let is_open_there = task.is_open() && (is_of_instance || closes_job);
+        let is_of = |attempt_id| is_of_instance && execution.is_some_and(|of| of.attempt_id == attempt_id);
+        let is_left = opens && task.is_open() && newest.is_some_and(|(newest_id, _)| is_of(newest_id));
+        let ends = closes && is_of(place.attempt_id) || closes_job && task.is_open();
         let is_named = says.task_ids().is_some_and(|ids| ids.contains(&task.id));
-        if is_named || (says.closes() || opens) && (is_of_attempt || is_open_there) {
+        if is_named || is_left || ends {
             some.tasks.insert(task.id.clone(), task.clone());
         }
     }

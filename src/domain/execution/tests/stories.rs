@@ -119,11 +119,10 @@ fn of_several_starts_the_earliest_is_the_start_and_the_latest_stands() {
             35 with less: RECORDED      TASK_UPDATED
                 1/a #0 STARTED 10.. {} by exe
             before the start: ! TIMESTAMP_REGRESSION 10>9
-            between the starts: RECORDED      TASK_COMPLETED
-                1/a #0 CLOSED 10..33 SUCCESS C33 by exe
-            after the end: ! TIMESTAMP_REGRESSION 34>33
+            between the starts: ! TIMESTAMP_REGRESSION 35>33
+            after the end: UNCHANGED     -
             before all: RECORDED      TASK_UPDATED
-                1/a #0 CLOSED 5..33 SUCCESS C33 by exe
+                1/a #0 STARTED 5.. {} by exe
         "#]],
     );
 }
@@ -266,7 +265,7 @@ fn a_higher_attempt_ends_the_one_before() {
                 job ACTIVE auto:FINISHED next:READY
                 <auto> i/5 #23 CLOSED 60..70 SUCCESS C70 by exe,eve
             the start again: ! STALE_ATTEMPT newest 5
-            attempt 6 of its workflow: RECORDED      TASK_COMPLETED WORKFLOW_STARTED
+            attempt 6 of its workflow: RECORDED      TASK_COMPLETED WORKFLOW_STARTED; terminated 5/a
                 attempt i/6 STARTED 60.. S60 by exe
                 5/a #0 STARTED 50..115 TERMINATED S50 by exe
             attempt 5 closes: ! STALE_ATTEMPT newest 6

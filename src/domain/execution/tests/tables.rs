@@ -425,7 +425,7 @@ fn every_situation_meets_every_report_of_a_workflow() {
               CLOSED, close_job     RECORDED      TASK_COMPLETED WORKFLOW_CLOSED JOB_COMPLETED JOB_CLOSED; terminated 1/a -> job COMPLETED! code="done", attempt i/1 CLOSED ..40 C40 by exe code="done" close_job
               other dispatch        ! EXECUTION_MISMATCH dispatch_id is dispatch-1
               attempt 0             ! STALE_ATTEMPT newest 1
-              attempt 2             RECORDED      TASK_COMPLETED WORKFLOW_CLOSED -> attempt i/2 CLOSED ..40 C40 by exe code="done"
+              attempt 2             RECORDED      TASK_COMPLETED WORKFLOW_CLOSED; terminated 1/a -> attempt i/2 CLOSED ..40 C40 by exe code="done"
             STARTED: job ACTIVE, attempt i/1 STARTED 20.. S20 by exe
               STARTED               UNCHANGED     -
               STARTED later         RECORDED      WORKFLOW_STARTED -> attempt i/1 STARTED 20.. S25 by exe
@@ -578,7 +578,7 @@ fn every_situation_meets_every_report_of_a_workflow() {
               CLOSED, close_job     RECORDED_LATE TASK_COMPLETED WORKFLOW_CLOSED; terminated 1/a -> attempt i/1 CLOSED ..40 C40 by exe code="done" close_job late
               other dispatch        ! EXECUTION_MISMATCH dispatch_id is dispatch-1
               attempt 0             ! STALE_ATTEMPT newest 1
-              attempt 2             RECORDED_LATE TASK_COMPLETED WORKFLOW_CLOSED -> attempt i/2 CLOSED ..40 C40 by exe code="done" late
+              attempt 2             RECORDED_LATE TASK_COMPLETED WORKFLOW_CLOSED; terminated 1/a -> attempt i/2 CLOSED ..40 C40 by exe code="done" late
             CLOSED, the job closed: job ABORTED!, attempt i/1 CLOSED ..40 C40 by exe code="done"
               STARTED               RECORDED_LATE WORKFLOW_STARTED -> attempt i/1 CLOSED 20..40 C40 by exe code="done" late
               STARTED later         RECORDED_LATE WORKFLOW_STARTED -> attempt i/1 CLOSED 25..40 C40 by exe code="done" late

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, EncodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
@@ -125,6 +126,11 @@ pub(super) fn signing_key(path: &Path) -> Result<(Algorithm, EncodingKey), KeyEr
 
 /// The secret in a file, less the end of its line.
 fn secret(content: &[u8]) -> Result<&[u8], String> {
+    if is_key_of_another_form(content) {
+        return Err("has a key in another form than PEM: taken for a secret, everybody who has the public key could \
+                    sign tokens. Convert it, or set auth.jwks_file where it is a JSON Web Key Set"
+            .into());
+    }
     let secret = content.strip_suffix(b"\n").unwrap_or(content);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     if secret.len() < SECRET_BYTES_MIN {
@@ -133,12 +139,39 @@ fn secret(content: &[u8]) -> Result<&[u8], String> {
     Ok(secret)
 }
 
+/// Whether there is PEM anywhere: what stands before it may be a remark, or the mark of an encoding.
 fn is_pem(content: &[u8]) -> bool {
-    content.trim_ascii_start().starts_with(b"-----BEGIN ")
+    has(content, "-----BEGIN ")
 }
 
 fn is_private(content: &[u8]) -> bool {
-    content.windows(11).any(|window| window == b"PRIVATE KEY")
+    has(content, "PRIVATE KEY")
+}
+
+/// Whether it looks like a key that is no secret, but DER, bare or in Base64, a JSON Web Key, or OpenSSH's. Public keys
+/// are known to everybody, and must never be taken for secrets.
+fn is_key_of_another_form(content: &[u8]) -> bool {
+    let in_base64: Vec<u8> = content.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let marks = ["\"kty\"", "ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-", "---- BEGIN SSH2 "];
+    is_der(content)
+        || STANDARD.decode(in_base64).is_ok_and(|content| is_der(&content))
+        || marks.iter().any(|mark| has(content, mark))
+}
+
+/// Whether it is one DER sequence that begins as those of keys and of certificates do: with another, or with a number.
+fn is_der(content: &[u8]) -> bool {
+    let (bytes, inner) = match content {
+        [0x30, 0x82, high, low, inner @ ..] => (u16::from_be_bytes([*high, *low]), inner),
+        [0x30, 0x81, bytes, inner @ ..] | [0x30, bytes @ ..=0x7f, inner @ ..] => (u16::from(*bytes), inner),
+        _ => return false,
+    };
+    inner.len() == usize::from(bytes) && matches!(inner, [0x30 | 0x02, ..])
+}
+
+/// Whether a text is there, in UTF-16 too.
+fn has(content: &[u8], text: &str) -> bool {
+    let content: Vec<u8> = content.iter().copied().filter(|byte| *byte != 0).collect();
+    content.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// The keys of a JSON Web Key Set. Those for other uses and of other kinds are passed over.

@@ -7,8 +7,8 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, DecodingKey, EncodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
+    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 use serde_json::Value as Json;
 
@@ -16,6 +16,8 @@ use crate::config::AuthConfig;
 
 /// The shortest secret, in bytes: RFC 7518 asks for as many as the hash has.
 const SECRET_BYTES_MIN: usize = 32;
+/// The shortest RSA modulus, in bytes. Nothing is verified by a shorter one.
+const RSA_BYTES_MIN: usize = 256;
 /// A P-256 point: a byte that says so, and two coordinates.
 const P256_BYTES: usize = 65;
 /// More keys than anybody has at once; each may be tried for a token.
@@ -103,6 +105,9 @@ fn of_file(content: &[u8]) -> Result<Key, String> {
     let is_p256 = || decoding.try_get_as_bytes().is_ok_and(|point| point.len() == P256_BYTES);
     if algorithm == Algorithm::ES256 && !is_p256() {
         return Err("is a key on another curve than P-256".into());
+    }
+    if is_short_rsa(&decoding) {
+        return Err(format!("is an RSA key of fewer than {} bits", RSA_BYTES_MIN * 8));
     }
     Ok(Key { id: None, algorithm, decoding })
 }
@@ -197,6 +202,9 @@ fn of_member(member: &Json) -> Option<Key> {
     if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
         return None;
     }
+    if jwk.common.key_operations.as_ref().is_some_and(|of| !of.contains(&KeyOperations::Verify)) {
+        return None;
+    }
     let (algorithm, named) = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
         AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
@@ -211,10 +219,19 @@ fn of_member(member: &Json) -> Option<Key> {
     }
     let decoding = DecodingKey::from_jwk(&jwk).ok()?;
     let is_long_enough = decoding.try_get_as_bytes().is_ok_and(|secret| secret.len() >= SECRET_BYTES_MIN);
-    if algorithm == Algorithm::HS256 && !is_long_enough {
+    if (algorithm == Algorithm::HS256 && !is_long_enough) || is_short_rsa(&decoding) {
         return None;
     }
     Some(Key { id: jwk.common.key_id, algorithm, decoding })
+}
+
+fn is_short_rsa(key: &DecodingKey) -> bool {
+    let bytes = match key.kind() {
+        // The modulus, and little else.
+        DecodingKeyKind::SecretOrDer(der) => der.len(),
+        DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
+    };
+    key.family() == AlgorithmFamily::Rsa && bytes < RSA_BYTES_MIN
 }
 
 fn algorithm_of(family: AlgorithmFamily) -> Algorithm {

@@ -104,6 +104,9 @@ impl Tokens {
         if header.typ.as_ref().is_some_and(|typ| !is_access_token(typ)) {
             return Err(Refusal::Invalid("is not an access token: its `typ` says so"));
         }
+        if header.crit.is_some() {
+            return Err(Refusal::Invalid("has a `crit` header, which asks for what is not known here"));
+        }
         let is_named = |key: &&Key| match (&key.id, &header.kid) {
             (Some(id), Some(kid)) => id == kid,
             (None, _) | (_, None) => true,

@@ -393,7 +393,8 @@ impl Config {
         if is_empty(cert_file) && !is_empty(client_ca_file) {
             faults.push("tls.client_ca_file: without tls.cert_file no client shows a certificate".to_owned());
         }
-        if self.auth.audiences.iter().all(String::is_empty) {
+        let audiences = &self.auth.audiences;
+        if audiences.is_empty() || audiences.iter().any(String::is_empty) {
             faults.push("auth.audiences: a token must be meant for somebody".to_owned());
         }
     }

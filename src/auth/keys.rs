@@ -1,7 +1,7 @@
 //! The keys that tokens are signed by, and the one algorithm of each.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -49,11 +49,19 @@ pub(super) struct Key {
 }
 
 /// The files that keys are in, as they were last read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct KeyFiles {
     /// Each with its content.
     single: Vec<(PathBuf, Vec<u8>)>,
     set: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// Less what is in them.
+impl fmt::Debug for KeyFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths = self.single.iter().chain(&self.set).map(|(path, _)| path);
+        f.debug_tuple("KeyFiles").field(&paths.collect::<Vec<_>>()).finish()
+    }
 }
 
 impl KeyFiles {

@@ -35,7 +35,8 @@ pub(super) struct Claims {
     pub(super) exp: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) nbf: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// It is not read.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub(super) iat: Option<u64>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) iss: String,

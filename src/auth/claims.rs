@@ -94,7 +94,9 @@ impl Claims {
         let leeway = f64::from(u32::try_from(leeway_seconds).unwrap_or(u32::MAX));
         let expires = at(self.exp + leeway).ok_or(Refusal::Invalid("has an `exp` that is no time"))?;
         let not_before = match self.nbf {
-            Some(nbf) => Some(at((nbf - leeway).max(0.0)).ok_or(Refusal::Invalid("has an `nbf` that is no time"))?),
+            Some(nbf) => {
+                Some(at((nbf - leeway).max(0.0)).ok_or(Refusal::Invalid("has an `nbf` that is no time"))?)
+            }
             None => None,
         };
         let scope = self.scope.as_deref().unwrap_or_default().split(' ');

@@ -140,9 +140,11 @@ pub(super) fn signing_key(path: &Path) -> Result<(Algorithm, EncodingKey), KeyEr
 /// The secret in a file, less the end of its line.
 fn secret(content: &[u8]) -> Result<&[u8], String> {
     if is_key_of_another_form(content) {
-        return Err("has a key in another form than PEM: taken for a secret, everybody who has the public key could \
+        return Err(
+            "has a key in another form than PEM: taken for a secret, everybody who has the public key could \
                     sign tokens. Convert it, or set auth.jwks_file where it is a JSON Web Key Set"
-            .into());
+                .into(),
+        );
     }
     let secret = content.strip_suffix(b"\n").unwrap_or(content);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);

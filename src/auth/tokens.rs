@@ -93,6 +93,12 @@ impl Tokens {
         Ok(admitted.caller.clone())
     }
 
+    /// How many tokens are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.ring().remembered().len()
+    }
+
     fn ring(&self) -> Arc<Ring> {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -177,7 +177,12 @@ impl Process {
 
     /// Runs the binary, which is to serve; returns once it listens.
     pub async fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments).spawn().unwrap();
+        Self::logging_to(arguments, Stdio::piped()).await
+    }
+
+    /// Likewise, with a log that may be longer than a pipe holds.
+    pub async fn logging_to(arguments: &[&str], log: impl Into<Stdio>) -> Self {
+        let mut child = command(arguments).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
         let mut line = String::new();
         within(stdout.read_line(&mut line)).await.unwrap();

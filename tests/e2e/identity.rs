@@ -14,7 +14,9 @@ use holdpoint::{
         JobActionType::{self, Finish, Hold, RefreshStatus, ReleaseHold, Run, SetCurrentStep, Stop},
         JobFilter, ListJobsRequest, ListTaskStatusesRequest, ListWorkflowsRequest, StepKind,
         StreamSyncRequest, StreamSyncResponse, TaskStatus, WatchJobRequest, WatchJobsRequest,
-        WatchJobsResponse, WatchStart, stream_sync_response,
+        WatchJobsResponse, WatchStart,
+        job_service_client::JobServiceClient,
+        stream_sync_response,
         watch_message::Kind,
     },
     rpc::access,
@@ -499,6 +501,76 @@ async fn metadata_is_not_believed_beside_keys() {
     let client = server.client_as(token.caller()).await;
     refused(client.call(get("a")).await, Code::NotFound, ErrorReason::JobNotFound);
     refused(client.call(delete("a")).await, Code::PermissionDenied, ErrorReason::PrivilegeMissing);
+}
+
+/// As it comes over the wire, where a header can be there twice, and be long.
+#[tokio::test]
+async fn a_token_comes_once_and_is_not_too_long() {
+    let server = TestServer::start(tokens::config()).await;
+    let right = Token::who_may(["jobRead"]);
+    let bearer = |token: &Token| AsciiMetadataValue::try_from(format!("Bearer {}", token.signed())).unwrap();
+    let of = |count: usize| Token { privileges: vec!["jobRead".to_owned(); count], ..right.clone() };
+    let (long, longer) = ((0..).find(|count| of(*count).signed().len() > 8_000).unwrap(), 1_000);
+    let rows: [(&str, Vec<AsciiMetadataValue>); 7] = [
+        ("one", vec![bearer(&right)]),
+        ("two", vec![bearer(&right), bearer(&right)]),
+        ("two, the first of somebody else", vec![bearer(&Token::default()), bearer(&right)]),
+        ("one and a password", vec![bearer(&right), "Basic YTpi".parse().unwrap()]),
+        ("a password", vec!["Basic YTpi".parse().unwrap()]),
+        ("a long one", vec![bearer(&of(long))]),
+        ("one that is too long", vec![bearer(&of(longer))]),
+    ];
+    let mut table = String::new();
+    for (name, values) in rows {
+        let mut request = Request::new(ListJobsRequest::default());
+        for value in values {
+            request.metadata_mut().append("authorization", value);
+        }
+        let mut jobs = JobServiceClient::new(channel(&server).await);
+        let outcome = match within(jobs.list_jobs(request)).await {
+            Ok(_) => "OK".to_owned(),
+            Err(status) => format!("{} {}: {}", name_of(status.code()), reason(&status), status.message()),
+        };
+        table.push_str(&format!("{name}: {outcome}\n"));
+    }
+    expect![[r#"
+        one: OK
+        two: UNAUTHENTICATED CREDENTIALS_INVALID: the bearer token must be given once
+        two, the first of somebody else: UNAUTHENTICATED CREDENTIALS_INVALID: the bearer token must be given once
+        one and a password: UNAUTHENTICATED CREDENTIALS_INVALID: the bearer token must be given once
+        a password: UNAUTHENTICATED CREDENTIALS_MISSING: the call has no bearer token in its authorization metadata
+        a long one: OK
+        one that is too long: UNAUTHENTICATED CREDENTIALS_INVALID: the bearer token is longer than 8 KiB
+    "#]].assert_eq(&table);
+}
+
+/// Neither the log, at its loudest, nor the audit has a token, whether it lets in or not.
+#[tokio::test]
+async fn tokens_are_not_written_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = write(directory.path(), "key", TRUSTED.public_pem.as_bytes());
+    let (keys, audit) = (format!("auth.key_files=[{key:?}]"), directory.path().join("audit"));
+    let audited = format!("audit.file={}", audit.display());
+    let common = ["serve", "--listen", "127.0.0.1:0", "--store", "memory", "--log-filter", "trace"];
+    let log = directory.path().join("log");
+    let arguments = [&common[..], &["--set", &keys, "--set", &audited]].concat();
+    let process = Process::logging_to(&arguments, fs::File::create(&log).unwrap()).await;
+    let right = Token::who_may(["jobCreate"]);
+    let tokens = [right.signed(), Key::ed25519().sign(&right), Token { expires_in: -1.0, ..right }.signed()];
+    for (n, token) in tokens.iter().enumerate() {
+        let outcome = process.client_bearing(token).await.call(create("a", titled("a"))).await;
+        assert_eq!(outcome.is_ok(), n == 0, "{outcome:?}");
+    }
+    process.terminate().await;
+    assert_eq!(process.ended().await.code, Some(0));
+    let (log, audit) = (fs::read_to_string(log).unwrap(), fs::read_to_string(audit).unwrap());
+    assert!(log.contains("TRACE") && audit.lines().count() == tokens.len(), "{audit}");
+    for token in &tokens {
+        for part in token.split('.').skip(1) {
+            let found = [&log, &audit].iter().find_map(|text| text.lines().find(|line| line.contains(part)));
+            assert_eq!(found, None, "a part of a token");
+        }
+    }
 }
 
 /// A key file of the binary's, and a data directory.

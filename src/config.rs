@@ -393,7 +393,8 @@ impl Config {
         if is_empty(cert_file) && !is_empty(client_ca_file) {
             faults.push("tls.client_ca_file: without tls.cert_file no client shows a certificate".to_owned());
         }
-        if self.auth.audiences.iter().all(String::is_empty) {
+        let audiences = &self.auth.audiences;
+        if audiences.is_empty() || audiences.iter().any(String::is_empty) {
             faults.push("auth.audiences: a token must be meant for somebody".to_owned());
         }
     }
@@ -541,6 +542,8 @@ fn describe(fault: &figment::Error, figment: &Figment) -> String {
             let expected = match expected.as_str() {
                 "usize" | "u64" | "u32" => "a whole number",
                 "socket address" => "an address such as 127.0.0.1:7070",
+                "a sequence" => "a list such as [\"one\", \"two\"]",
+                "a map" => "a table of keys",
                 table if table.starts_with("struct ") => "a table of keys",
                 other => other,
             };
@@ -712,6 +715,167 @@ mod tests {
         );
     }
 
+    /// Nobody gets in where they do not belong because somebody forgot a key.
+    #[test]
+    fn what_is_not_safe_is_refused() {
+        const KEYS: (&str, &str) = ("auth.key_files", "[\"a.pem\"]");
+        const SET: (&str, &str) = ("auth.jwks_file", "a.json");
+        const ANY: (&str, &str) = ("listen", "0.0.0.0:7070");
+        const CERT: (&str, &str) = ("tls.cert_file", "cert.pem");
+        const KEY: (&str, &str) = ("tls.key_file", "key.pem");
+        const CLIENTS: (&str, &str) = ("tls.client_ca_file", "ca.pem");
+        const PLAINTEXT: (&str, &str) = ("tls.allow_plaintext", "true");
+        let rows: [Pairs; 25] = [
+            &[],
+            &[ANY],
+            &[ANY, PLAINTEXT],
+            &[ANY, CERT, KEY],
+            &[ANY, KEYS],
+            &[ANY, SET],
+            &[ANY, KEYS, PLAINTEXT],
+            &[ANY, KEYS, CERT, KEY],
+            &[ANY, SET, CERT, KEY, CLIENTS],
+            &[ANY, ("auth.key_files", "[]"), ("auth.jwks_file", ""), CERT, KEY],
+            &[("listen", "[::]:7070")],
+            &[("listen", "[::ffff:127.0.0.1]:7070")],
+            &[("listen", "192.0.2.1:7070"), KEYS],
+            &[("listen", "127.0.0.2:7070")],
+            &[("listen", "[::1]:7070"), KEYS],
+            &[CERT],
+            &[KEY],
+            &[CERT, KEY, CLIENTS],
+            &[CLIENTS],
+            &[CERT, CLIENTS],
+            &[KEYS, ("auth.audiences", "[]")],
+            &[KEYS, ("auth.audiences", "[\"\"]")],
+            &[KEYS, ("auth.audiences", "[\"holdpoint\", \"\"]")],
+            &[KEYS, ("auth.audiences", "[\"one\", \"two\"]")],
+            &[KEYS, ("auth.leeway_seconds", "601")],
+        ];
+        let mut table = String::new();
+        for flags in rows {
+            let outcome = match load(("", &[], flags)) {
+                Ok(_) => "taken".to_owned(),
+                Err(error) => error.trim_start_matches("invalid configuration: ").replace("; ", "\n    "),
+            };
+            let flags: Vec<_> = flags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            table.push_str(&format!("{}\n    {outcome}\n", flags.join(" ")));
+        }
+        expect![[r#"
+
+                taken
+            listen=0.0.0.0:7070
+                listen: 0.0.0.0:7070 is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without configured keys the server takes no other, since it believes every caller
+            listen=0.0.0.0:7070 tls.allow_plaintext=true
+                listen: 0.0.0.0:7070 is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without configured keys the server takes no other, since it believes every caller
+            listen=0.0.0.0:7070 tls.cert_file=cert.pem tls.key_file=key.pem
+                listen: 0.0.0.0:7070 is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without configured keys the server takes no other, since it believes every caller
+            listen=0.0.0.0:7070 auth.key_files=["a.pem"]
+                listen: 0.0.0.0:7070 is not a loopback address, and tokens sent there in plaintext are for everybody to read: set tls.cert_file and tls.key_file, or tls.allow_plaintext where something else keeps them from others
+            listen=0.0.0.0:7070 auth.jwks_file=a.json
+                listen: 0.0.0.0:7070 is not a loopback address, and tokens sent there in plaintext are for everybody to read: set tls.cert_file and tls.key_file, or tls.allow_plaintext where something else keeps them from others
+            listen=0.0.0.0:7070 auth.key_files=["a.pem"] tls.allow_plaintext=true
+                taken
+            listen=0.0.0.0:7070 auth.key_files=["a.pem"] tls.cert_file=cert.pem tls.key_file=key.pem
+                taken
+            listen=0.0.0.0:7070 auth.jwks_file=a.json tls.cert_file=cert.pem tls.key_file=key.pem tls.client_ca_file=ca.pem
+                taken
+            listen=0.0.0.0:7070 auth.key_files=[] auth.jwks_file= tls.cert_file=cert.pem tls.key_file=key.pem
+                listen: 0.0.0.0:7070 is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without configured keys the server takes no other, since it believes every caller
+            listen=[::]:7070
+                listen: [::]:7070 is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without configured keys the server takes no other, since it believes every caller
+            listen=[::ffff:127.0.0.1]:7070
+                listen: [::ffff:127.0.0.1]:7070 is not a loopback address such as 127.0.0.1:7070 or [::1]:7070, and without configured keys the server takes no other, since it believes every caller
+            listen=192.0.2.1:7070 auth.key_files=["a.pem"]
+                listen: 192.0.2.1:7070 is not a loopback address, and tokens sent there in plaintext are for everybody to read: set tls.cert_file and tls.key_file, or tls.allow_plaintext where something else keeps them from others
+            listen=127.0.0.2:7070
+                taken
+            listen=[::1]:7070 auth.key_files=["a.pem"]
+                taken
+            tls.cert_file=cert.pem
+                tls: cert_file and key_file are set together, or neither is
+            tls.key_file=key.pem
+                tls: cert_file and key_file are set together, or neither is
+            tls.cert_file=cert.pem tls.key_file=key.pem tls.client_ca_file=ca.pem
+                taken
+            tls.client_ca_file=ca.pem
+                tls.client_ca_file: without tls.cert_file no client shows a certificate
+            tls.cert_file=cert.pem tls.client_ca_file=ca.pem
+                tls: cert_file and key_file are set together, or neither is
+            auth.key_files=["a.pem"] auth.audiences=[]
+                auth.audiences: a token must be meant for somebody
+            auth.key_files=["a.pem"] auth.audiences=[""]
+                auth.audiences: a token must be meant for somebody
+            auth.key_files=["a.pem"] auth.audiences=["holdpoint", ""]
+                auth.audiences: a token must be meant for somebody
+            auth.key_files=["a.pem"] auth.audiences=["one", "two"]
+                taken
+            auth.key_files=["a.pem"] auth.leeway_seconds=601
+                auth.leeway_seconds: 601 is not from 0 to 600
+        "#]].assert_eq(&table);
+    }
+
+    /// From wherever they come.
+    #[test]
+    fn lists_and_roles_are_read() {
+        let file = "[auth]\nkey_files = [\"a.pem\", \"b.pem\"]\naudiences = [\"one\"]\n\
+                    [auth.roles]\nOperator = [\"jobRead\", \"jobExecute\"]\nnobody = []";
+        let environment = [
+            ("HOLDPOINT_AUTH__KEY_FILES", "[\"a.pem\", \"b.pem\"]"),
+            ("HOLDPOINT_AUTH__AUDIENCES", "[\"one\"]"),
+            ("HOLDPOINT_AUTH__ROLES", "{Operator=[\"jobRead\",\"jobExecute\"],nobody=[]}"),
+        ];
+        let flags = [
+            ("auth.key_files", "[a.pem, b.pem]"),
+            ("auth.audiences", "[one]"),
+            ("auth.roles.Operator", "[\"jobRead\", \"jobExecute\"]"),
+            ("auth.roles.nobody", "[]"),
+        ];
+        let rows: [Row; 3] = [(file, &[], &[]), ("", &environment, &[]), ("", &[], &flags)];
+        for row in rows {
+            let auth = load(row).unwrap().auth;
+            assert_eq!(auth.key_files, [Path::new("a.pem"), Path::new("b.pem")], "{row:?}");
+            assert_eq!(auth.audiences, ["one"], "{row:?}");
+            let roles: Vec<_> =
+                auth.roles.iter().map(|(role, names)| (role.as_str(), names.join(" "))).collect();
+            let expected = [("Operator", "jobRead jobExecute".to_owned()), ("nobody", String::new())];
+            assert_eq!(roles, expected, "{row:?}");
+            assert!(!auth.is_development());
+        }
+        // A list stands over the whole of another, and roles are put together.
+        let config = load((file, &[], &flags[..1])).unwrap();
+        assert_eq!(config.auth.key_files.len(), 2);
+        let config =
+            load((file, &[], &[("auth.key_files", "[\"c.pem\"]"), ("auth.roles.pilot", "[]")])).unwrap();
+        assert_eq!(config.auth.key_files, [Path::new("c.pem")]);
+        assert_eq!(config.auth.roles.len(), 3);
+
+        refused(
+            &[
+                ("", &[("HOLDPOINT_AUTH__KEY_FILES", "a.pem")], &[]),
+                ("", &[], &[("auth.key_files", "a.pem")]),
+                ("", &[], &[("auth.roles", "pilot")]),
+                ("", &[], &[("auth.roles.pilot", "jobRead")]),
+                ("", &[], &[("auth.keys", "[]")]),
+                ("", &[], &[("tls.allow_plaintext", "perhaps")]),
+            ],
+            expect![[r#"
+                invalid configuration
+                  auth.key_files: string "a.pem" is not a list such as ["one", "two"] (environment variable HOLDPOINT_AUTH__KEY_FILES)
+                invalid configuration
+                  auth.key_files: string "a.pem" is not a list such as ["one", "two"] (flag for auth.key_files)
+                invalid configuration
+                  auth.roles: string "pilot" is not a table of keys (flag for auth.roles)
+                invalid configuration
+                  auth.roles.pilot: string "jobRead" is not a list such as ["one", "two"] (flag for auth.roles.pilot)
+                invalid configuration
+                  auth.keys: no such key among key_files, jwks_file, issuer, audiences, leeway_seconds, roles (flag for auth.keys)
+                invalid configuration
+                  tls.allow_plaintext: string "perhaps" is not a boolean (flag for tls.allow_plaintext)
+            "#]],
+        );
+    }
+
     #[test]
     fn a_file_that_is_not_there_is_a_fault() {
         let sources = Sources { file: Some("no-such-file.toml".into()), ..Sources::default() };
@@ -737,8 +901,26 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_read_back() {
-        let flags: [Pairs; 2] = [
+        let flags: [Pairs; 3] = [
             &[],
+            &[
+                ("listen", "0.0.0.0:7070"),
+                ("audit.file", "audit \"log\".json"),
+                ("auth.key_files", "[\"a b.pem\", \"c:\\\\d.pem\"]"),
+                ("auth.jwks_file", "keys.json"),
+                ("auth.issuer", "https://issuer.example"),
+                ("auth.audiences", "[\"one\", \"two\"]"),
+                ("auth.leeway_seconds", "0"),
+                ("auth.roles.operator", "[\"jobRead\"]"),
+                ("auth.roles.of two", "[]"),
+                ("tls.cert_file", "cert.pem"),
+                ("tls.key_file", "key.pem"),
+                ("tls.client_ca_file", "ca.pem"),
+                ("tls.handshake_seconds", "3"),
+                ("tls.allow_plaintext", "true"),
+                ("reflection", "false"),
+                ("limits.calls_per_second_per_caller", "7"),
+            ],
             &[
                 ("listen", "[::1]:1"),
                 ("store.kind", "memory"),
@@ -748,6 +930,7 @@ mod tests {
         ];
         for flags in flags {
             let config = load(("", &[], flags)).unwrap();
+            assert_eq!(config == Config::default(), flags.is_empty());
             assert_eq!(load((&config.to_toml(), &[], &[])).unwrap(), config);
         }
         expect![[r#"

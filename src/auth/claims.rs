@@ -35,7 +35,8 @@ pub(super) struct Claims {
     pub(super) exp: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) nbf: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// It is not read.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub(super) iat: Option<u64>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) iss: String,
@@ -93,7 +94,9 @@ impl Claims {
         let leeway = f64::from(u32::try_from(leeway_seconds).unwrap_or(u32::MAX));
         let expires = at(self.exp + leeway).ok_or(Refusal::Invalid("has an `exp` that is no time"))?;
         let not_before = match self.nbf {
-            Some(nbf) => Some(at(nbf - leeway).ok_or(Refusal::Invalid("has an `nbf` that is no time"))?),
+            Some(nbf) => {
+                Some(at((nbf - leeway).max(0.0)).ok_or(Refusal::Invalid("has an `nbf` that is no time"))?)
+            }
             None => None,
         };
         let scope = self.scope.as_deref().unwrap_or_default().split(' ');

@@ -1,13 +1,14 @@
 //! The keys that tokens are signed by, and the one algorithm of each.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, DecodingKey, EncodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
+    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 use serde_json::Value as Json;
 
@@ -15,6 +16,8 @@ use crate::config::AuthConfig;
 
 /// The shortest secret, in bytes: RFC 7518 asks for as many as the hash has.
 const SECRET_BYTES_MIN: usize = 32;
+/// The shortest RSA modulus, in bytes. Nothing is verified by a shorter one.
+const RSA_BYTES_MIN: usize = 256;
 /// A P-256 point: a byte that says so, and two coordinates.
 const P256_BYTES: usize = 65;
 /// More keys than anybody has at once; each may be tried for a token.
@@ -46,11 +49,19 @@ pub(super) struct Key {
 }
 
 /// The files that keys are in, as they were last read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct KeyFiles {
     /// Each with its content.
     single: Vec<(PathBuf, Vec<u8>)>,
     set: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// Less what is in them.
+impl fmt::Debug for KeyFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths = self.single.iter().chain(&self.set).map(|(path, _)| path);
+        f.debug_tuple("KeyFiles").field(&paths.collect::<Vec<_>>()).finish()
+    }
 }
 
 impl KeyFiles {
@@ -103,6 +114,9 @@ fn of_file(content: &[u8]) -> Result<Key, String> {
     if algorithm == Algorithm::ES256 && !is_p256() {
         return Err("is a key on another curve than P-256".into());
     }
+    if is_short_rsa(&decoding) {
+        return Err(format!("is an RSA key of fewer than {} bits", RSA_BYTES_MIN * 8));
+    }
     Ok(Key { id: None, algorithm, decoding })
 }
 
@@ -125,6 +139,13 @@ pub(super) fn signing_key(path: &Path) -> Result<(Algorithm, EncodingKey), KeyEr
 
 /// The secret in a file, less the end of its line.
 fn secret(content: &[u8]) -> Result<&[u8], String> {
+    if is_key_of_another_form(content) {
+        return Err(
+            "has a key in another form than PEM: taken for a secret, everybody who has the public key could \
+                    sign tokens. Convert it, or set auth.jwks_file where it is a JSON Web Key Set"
+                .into(),
+        );
+    }
     let secret = content.strip_suffix(b"\n").unwrap_or(content);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     if secret.len() < SECRET_BYTES_MIN {
@@ -133,12 +154,39 @@ fn secret(content: &[u8]) -> Result<&[u8], String> {
     Ok(secret)
 }
 
+/// Whether there is PEM anywhere: what stands before it may be a remark, or the mark of an encoding.
 fn is_pem(content: &[u8]) -> bool {
-    content.trim_ascii_start().starts_with(b"-----BEGIN ")
+    has(content, "-----BEGIN ")
 }
 
 fn is_private(content: &[u8]) -> bool {
-    content.windows(11).any(|window| window == b"PRIVATE KEY")
+    has(content, "PRIVATE KEY")
+}
+
+/// Whether it looks like a key that is no secret, but DER, bare or in Base64, a JSON Web Key, or OpenSSH's. Public keys
+/// are known to everybody, and must never be taken for secrets.
+fn is_key_of_another_form(content: &[u8]) -> bool {
+    let in_base64: Vec<u8> = content.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let marks = ["\"kty\"", "ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-", "---- BEGIN SSH2 "];
+    is_der(content)
+        || STANDARD.decode(in_base64).is_ok_and(|content| is_der(&content))
+        || marks.iter().any(|mark| has(content, mark))
+}
+
+/// Whether it is one DER sequence that begins as those of keys and of certificates do: with another, or with a number.
+fn is_der(content: &[u8]) -> bool {
+    let (bytes, inner) = match content {
+        [0x30, 0x82, high, low, inner @ ..] => (u16::from_be_bytes([*high, *low]), inner),
+        [0x30, 0x81, bytes, inner @ ..] | [0x30, bytes @ ..=0x7f, inner @ ..] => (u16::from(*bytes), inner),
+        _ => return false,
+    };
+    inner.len() == usize::from(bytes) && matches!(inner, [0x30 | 0x02, ..])
+}
+
+/// Whether a text is there, in UTF-16 too.
+fn has(content: &[u8], text: &str) -> bool {
+    let content: Vec<u8> = content.iter().copied().filter(|byte| *byte != 0).collect();
+    content.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// The keys of a JSON Web Key Set. Those for other uses and of other kinds are passed over.
@@ -164,6 +212,9 @@ fn of_member(member: &Json) -> Option<Key> {
     if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
         return None;
     }
+    if jwk.common.key_operations.as_ref().is_some_and(|of| !of.contains(&KeyOperations::Verify)) {
+        return None;
+    }
     let (algorithm, named) = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
         AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
@@ -178,10 +229,19 @@ fn of_member(member: &Json) -> Option<Key> {
     }
     let decoding = DecodingKey::from_jwk(&jwk).ok()?;
     let is_long_enough = decoding.try_get_as_bytes().is_ok_and(|secret| secret.len() >= SECRET_BYTES_MIN);
-    if algorithm == Algorithm::HS256 && !is_long_enough {
+    if (algorithm == Algorithm::HS256 && !is_long_enough) || is_short_rsa(&decoding) {
         return None;
     }
     Some(Key { id: jwk.common.key_id, algorithm, decoding })
+}
+
+fn is_short_rsa(key: &DecodingKey) -> bool {
+    let bytes = match key.kind() {
+        // The modulus, and little else.
+        DecodingKeyKind::SecretOrDer(der) => der.len(),
+        DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
+    };
+    key.family() == AlgorithmFamily::Rsa && bytes < RSA_BYTES_MIN
 }
 
 fn algorithm_of(family: AlgorithmFamily) -> Algorithm {

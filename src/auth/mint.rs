@@ -50,7 +50,7 @@ pub enum MintError {
         name: String,
     },
     /// The key does not sign.
-    #[error("the key cannot be used")]
+    #[error("the key does not sign: an RSA key must have 2048 bits or more, and an EC key be on P-256")]
     Sign(#[from] jsonwebtoken::errors::Error),
 }
 

@@ -6,6 +6,8 @@ mod development;
 mod keys;
 pub mod mint;
 mod privilege;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use http::HeaderMap;

@@ -93,6 +93,12 @@ impl Tokens {
         Ok(admitted.caller.clone())
     }
 
+    /// How many tokens are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.ring().remembered().len()
+    }
+
     fn ring(&self) -> Arc<Ring> {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -103,6 +109,9 @@ impl Tokens {
             .map_err(|_| Refusal::Invalid("is not a JSON Web Token with an algorithm that is taken here"))?;
         if header.typ.as_ref().is_some_and(|typ| !is_access_token(typ)) {
             return Err(Refusal::Invalid("is not an access token: its `typ` says so"));
+        }
+        if header.crit.is_some() {
+            return Err(Refusal::Invalid("has a `crit` header, which asks for what is not known here"));
         }
         let is_named = |key: &&Key| match (&key.id, &header.kid) {
             (Some(id), Some(kid)) => id == kid,

@@ -198,8 +198,67 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_good_for_as_long_as_the_flag_says() {
+        let rows = [
+            ("90s", Some(90)),
+            ("15m", Some(900)),
+            ("1h", Some(3_600)),
+            ("7d", Some(604_800)),
+            ("4294967295d", Some(371_085_174_288_000)),
+            ("4294967296d", None),
+            ("0h", None),
+            ("-1h", None),
+            ("1.5h", None),
+            ("1 h", None),
+            ("h", None),
+            ("60", None),
+            ("1w", None),
+            ("1H", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(seconds(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_token_says_is_typed_as_lists() {
+        let typed = [
+            "holdpoint",
+            "token",
+            "mint",
+            "--key",
+            "k",
+            "--groups",
+            "a,b c",
+            "--groups",
+            "d",
+            "--privileges",
+            "jobRead,taskRead",
+            "--roles",
+            "operator",
+        ];
+        let Command::Token(TokenCommand::Mint(minted)) = Arguments::try_parse_from(typed).unwrap().command
+        else {
+            panic!("it is `token mint`");
+        };
+        assert_eq!(minted.groups, ["a", "b c", "d"]);
+        assert_eq!(minted.privileges, ["jobRead", "taskRead"]);
+        assert_eq!(minted.roles, ["operator"]);
+        // As the server and development mode have it by default.
+        let MintArguments { sub, org, issuer, audience, expires_in, .. } = minted;
+        assert_eq!(
+            (sub.as_str(), org.as_str(), issuer.as_str(), audience.as_str()),
+            ("dev", "dev", "", "holdpoint")
+        );
+        assert_eq!(expires_in, 3_600);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused() {
-        let rows: [&[&str]; 9] = [
+        let rows: [&[&str]; 11] = [
+            &["holdpoint", "token"],
+            &["holdpoint", "token", "mint", "secret"],
             &["holdpoint", "token", "mint"],
             &["holdpoint", "token", "mint", "--key", "k", "--expires-in", "0s"],
             &["holdpoint", "token", "mint", "--key", "k", "--expires-in", "soon"],

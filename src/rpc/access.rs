@@ -109,4 +109,43 @@ mod tests {
         assert_eq!(rpcs, RPCS.iter().map(|(path, _)| (*path).to_owned()).collect());
         assert_eq!(rpcs.len(), RPCS.len(), "each is here once");
     }
+
+    /// Those that take nothing here say so, and no other.
+    #[test]
+    fn every_rpc_takes_a_privilege_or_looks_itself() {
+        let takes_none = RPCS.iter().filter(|(_, access)| access.needs.is_empty());
+        let takes_none: Vec<_> = takes_none.map(|(path, _)| *path).collect();
+        assert_eq!(takes_none, ["/holdpoint.v1.JobService/PerformJobAction"]);
+        for (path, access) in RPCS {
+            let rpc = path.rsplit('/').next().unwrap();
+            let reads = ["Get", "List", "Count", "Watch"].iter().any(|verb| rpc.starts_with(verb));
+            assert_eq!(access.changes, !reads, "{path}");
+            assert_eq!(of(path), Some(*access), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_open_or_ours_as_it_is_written() {
+        let rows = [
+            ("/grpc.health.v1.Health/Check", true, false),
+            ("/grpc.health.v1.Health/Watch", true, false),
+            ("/grpc.health.v1.Health", false, false),
+            ("/grpc.health.v1.Healthy/Check", false, false),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true, false),
+            ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", true, false),
+            ("/grpc.reflections.v1.ServerReflection/ServerReflectionInfo", false, false),
+            ("/holdpoint.v1.JobService/GetJob", false, true),
+            ("/holdpoint.v1.JobService/getjob", false, false),
+            ("/holdpoint.v1.JobService/GetJob/", false, false),
+            ("//holdpoint.v1.JobService/GetJob", false, false),
+            ("holdpoint.v1.JobService/GetJob", false, false),
+            ("/holdpoint.v1.JobService/%47etJob", false, false),
+            ("/holdpoint.v1.JobService/", false, false),
+            ("/", false, false),
+            ("", false, false),
+        ];
+        for (path, open, ours) in rows {
+            assert_eq!((is_open(path), of(path).is_some()), (open, ours), "{path}");
+        }
+    }
 }

@@ -35,6 +35,7 @@ use super::harness::{
     publish, reason, reopen, report_task, report_workflow, reporter, step, titled, update, within, words,
     workflow,
 };
+use super::tokens::{self, Token};
 
 /// Reasons that no test here can bring about, which are tested in `src/rpc/status.rs`; and those of patches, in `tasks.rs`.
 const TESTED_ELSEWHERE: [&str; 5] =
@@ -240,6 +241,15 @@ async fn every_reason_is_given_by_some_call() {
         ("who calls", client_of_nobody(&server).await),
         ("a privilege", client_without_privileges(&server).await),
         ("one of two privileges", client_without_privileges_to_refresh(&server).await),
+        ("no credentials", client_of_keys(Caller::default()).await),
+        ("credentials of elsewhere", {
+            let elsewhere = Token { audience: "elsewhere".to_owned(), ..Token::default() };
+            client_of_keys(elsewhere.caller()).await
+        }),
+        ("credentials of long ago", {
+            let stale = Token { expires_in: -3_600.0, ..Token::default() };
+            client_of_keys(stale.caller()).await
+        }),
         ("a deadline", past_its_deadline(&server).await),
         ("a resume token of long ago", expired().await),
         ("a server that stops", draining().await),
@@ -256,6 +266,9 @@ async fn every_reason_is_given_by_some_call() {
         who calls: InvalidArgument CALLER_INVALID {"key": "holdpoint-user"}
         a privilege: PermissionDenied PRIVILEGE_MISSING {"privilege": "jobExecute"}
         one of two privileges: PermissionDenied PRIVILEGE_MISSING {"privilege": "adminBasic, adminAdvanced"}
+        no credentials: Unauthenticated CREDENTIALS_MISSING
+        credentials of elsewhere: Unauthenticated CREDENTIALS_INVALID
+        credentials of long ago: Unauthenticated CREDENTIALS_EXPIRED
         a deadline: DeadlineExceeded DEADLINE_EXCEEDED
         a resume token of long ago: OutOfRange RESUME_TOKEN_EXPIRED
         a server that stops: Unavailable SHUTTING_DOWN
@@ -303,7 +316,7 @@ async fn resume_token(client: &Client) -> String {
 
 /// Takes bytes for messages, so that anything can be sent.
 #[derive(Clone, Copy, Debug, Default)]
-struct Raw;
+pub(super) struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;
@@ -356,6 +369,12 @@ async fn garbage(client: &Client) -> Status {
 async fn client_of_nobody(server: &TestServer) -> Status {
     let nobody = server.client_as(Caller::new("a b")).await;
     nobody.call(get("open")).await.unwrap_err()
+}
+
+/// Of a server that believes tokens alone.
+async fn client_of_keys(caller: Caller) -> Status {
+    let server = TestServer::start(tokens::config()).await;
+    server.client_as(caller).await.call(get("open")).await.unwrap_err()
 }
 
 async fn client_without_privileges(server: &TestServer) -> Status {

@@ -172,7 +172,17 @@ impl Process {
     pub async fn serve(data_dir: &Path, flags: &[&str]) -> Self {
         let data_dir = data_dir.to_str().unwrap();
         let common = ["serve", "--listen", "127.0.0.1:0", "--log-filter", "off", "--data-dir", data_dir];
-        let mut child = command(&[&common, flags].concat()).spawn().unwrap();
+        Self::start(&[&common, flags].concat()).await
+    }
+
+    /// Runs the binary, which is to serve; returns once it listens.
+    pub async fn start(arguments: &[&str]) -> Self {
+        Self::logging_to(arguments, Stdio::piped()).await
+    }
+
+    /// Likewise, with a log that may be longer than a pipe holds.
+    pub async fn logging_to(arguments: &[&str], log: impl Into<Stdio>) -> Self {
+        let mut child = command(arguments).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
         let mut line = String::new();
         within(stdout.read_line(&mut line)).await.unwrap();
@@ -184,6 +194,11 @@ impl Process {
 
     pub async fn client(&self) -> Client {
         Client::connect(self.address, Caller::default()).await
+    }
+
+    /// A client of whoever holds the token.
+    pub async fn client_bearing(&self, token: &str) -> Client {
+        Client::connect(self.address, Caller::bearing(token)).await
     }
 
     /// Sends SIGTERM.
@@ -229,7 +244,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Who calls, as development mode takes it: from metadata.
+/// Who calls, as development mode takes it: from metadata. With a token, whom that names, where the server has keys.
 #[derive(Clone, Debug)]
 pub struct Caller {
     user: AsciiMetadataValue,
@@ -237,6 +252,7 @@ pub struct Caller {
     groups: AsciiMetadataValue,
     /// Unset: everything.
     privileges: Option<AsciiMetadataValue>,
+    authorization: Option<AsciiMetadataValue>,
 }
 
 impl Default for Caller {
@@ -249,7 +265,18 @@ impl Caller {
     /// A user of the organization `acme`, in no group.
     pub fn new(user: &str) -> Self {
         let value = |text: &str| text.parse().unwrap();
-        Self { user: value(user), org: value("acme"), groups: value(""), privileges: None }
+        Self {
+            user: value(user),
+            org: value("acme"),
+            groups: value(""),
+            privileges: None,
+            authorization: None,
+        }
+    }
+
+    /// The holder of a token.
+    pub fn bearing(token: &str) -> Self {
+        Self { authorization: Some(format!("Bearer {token}").parse().unwrap()), ..Self::default() }
     }
 
     /// The same user in another organization.
@@ -276,6 +303,9 @@ impl Interceptor for Caller {
         metadata.insert("holdpoint-groups", self.groups.clone());
         if let Some(privileges) = &self.privileges {
             metadata.insert("holdpoint-privileges", privileges.clone());
+        }
+        if let Some(authorization) = &self.authorization {
+            metadata.insert("authorization", authorization.clone());
         }
         Ok(request)
     }

@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may say so with a panic")]
 
+mod bearer;
+mod caller_limits;
 mod errors;
 mod executions;
 mod executors;
+mod expiry;
 mod harness;
 mod history;
 mod holds;

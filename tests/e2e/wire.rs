@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::{Buf as _, BufMut as _};
-use futures_util::stream;
+use bytes::{Buf as _, BufMut as _, Bytes};
+use futures_util::stream::{self, Stream};
 use holdpoint::proto::API_DESCRIPTORS;
 use http::uri::PathAndQuery;
 use prost::Message as _;
@@ -90,15 +90,27 @@ pub fn decode(path: &str, bytes: &[u8]) -> Json {
 pub async fn call<T>(transport: T, path: &str, requests: Vec<Vec<u8>>) -> Result<Streaming<Vec<u8>>, Status>
 where
     T: GrpcService<Body>,
-    T::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    within(call_with(transport, path, stream::iter(requests))).await
+}
+
+/// The same, with requests that come when they do.
+pub async fn call_with<T>(
+    transport: T,
+    path: &str,
+    requests: impl Stream<Item = Vec<u8>> + Send + 'static,
+) -> Result<Streaming<Vec<u8>>, Status>
+where
+    T: GrpcService<Body>,
+    T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
     <T::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     let mut client = Grpc::new(transport);
-    let ready = within(client.ready()).await;
-    ready.map_err(|_| Status::unknown("the connection is gone"))?;
+    client.ready().await.map_err(|_| Status::unknown("the connection is gone"))?;
     let path: PathAndQuery = path.parse().unwrap();
-    let response = within(client.streaming(Request::new(stream::iter(requests)), path, Raw)).await?;
-    Ok(response.into_inner())
+    Ok(client.streaming(Request::new(requests), path, Raw).await?.into_inner())
 }
 
 /// All bytes of a refusal that its client can read.

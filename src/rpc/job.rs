@@ -131,11 +131,11 @@ impl job_service_server::JobService for JobService {
             call::origin(&caller, "PerformJobAction", &message, &message.request_id, message.validate_only);
         let org_id = message.org_id.clone();
         let action = parse::perform_job_action(&self.limits, &caller, message)?;
+        call::trace(&origin, &action.job_id);
         call::check(&caller, privileges(action.action))?;
         if org_id.is_some_and(|org_id| org_id != caller.org) {
             return Err(status::job_not_found("jobId", &action.job_id));
         }
-        call::trace(&origin, &action.job_id);
         let job_id = action.job_id.clone();
         let reply = self.engine.perform(origin, action).await;
         reply.map(Response::new).map_err(|error| status::from_engine(&job_id, error))

@@ -127,10 +127,8 @@ where
     /// Queues a sync behind those before it. One that cannot be is answered in its turn.
     fn take(&mut self, request: StreamSyncRequest) {
         let StreamSyncRequest { mut tag, sync } = request;
-        let sync = sync.unwrap_or_default();
-        let (caller, request_id) = (self.caller.clone(), sync.request_id.clone());
-        let client_job_id = sync.metadata.as_ref().map(|metadata| metadata.client_job_id().to_owned());
-        let answer = self.submit(&tag, sync);
+        let mut audit = layer::ChangeAudit::begin(&self.caller, STREAM_SYNC);
+        let answer = self.submit(&tag, sync.unwrap_or_default(), &mut audit);
         if let Some((end, _)) = tag.char_indices().nth(parse::TAG_CHARACTERS_MAX) {
             tag.truncate(end);
         }
@@ -139,8 +137,7 @@ where
                 Ok(answer) => answer.await,
                 Err(refusal) => Err(refusal),
             };
-            let resource = client_job_id.unwrap_or_default();
-            layer::audit(&caller, STREAM_SYNC, &resource, &request_id, answer.as_ref().err());
+            audit.end(answer.as_ref().err());
             let result = match answer {
                 Ok(response) => Outcome::Response(response),
                 Err(refusal) => Outcome::Error(status::as_message(&refusal)),
@@ -153,10 +150,13 @@ where
         &self,
         tag: &str,
         message: BasicSyncRequest,
+        audit: &mut layer::ChangeAudit,
     ) -> Result<impl Future<Output = Result<BasicSyncResponse, Status>> + Send + use<R>, Status> {
         let origin = sync::origin(&self.caller, &message);
         let sync = parse::tagged_sync(&self.limits, tag, message)?;
         let client_job_id = sync.client_job_id().to_owned();
+        let request_id = origin.request.as_ref().map_or("", |request| &request.id);
+        audit.note(&client_job_id, request_id, origin.validate_only);
         let answer = self.engine.submit(origin, sync);
         let answer = answer.map_err(|error| status::from_engine(&client_job_id, error))?;
         Ok(async move { answer.await.map_err(|error| status::from_engine(&client_job_id, error)) })

@@ -93,18 +93,55 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt as _;
+
     use super::*;
 
-    #[test]
-    fn slots_run_out_and_come_back() {
-        let caller = |user: &str| Caller {
+    fn caller_of(org: &str, user: &str) -> Caller {
+        Caller {
             user: user.to_owned(),
             name: user.to_owned(),
-            org: "org".to_owned(),
+            org: org.to_owned(),
             groups: Vec::new(),
             privileges: crate::auth::Privileges::All,
             expires: None,
-        };
+        }
+    }
+
+    /// A caller is a user of an organization, whose name another organization's may have too.
+    #[test]
+    fn a_caller_counts_alone_and_nothing_is_left_of_who_went() {
+        let slots = Slots::calls(&Limits { calls_per_caller: 1, ..Limits::default() });
+        let callers = [("org", "a"), ("org", "b"), ("other", "a"), ("orga", ""), ("", "orga")];
+        let taken = callers.map(|(org, user)| slots.take(&caller_of(org, user)).unwrap());
+        for (org, user) in callers {
+            let refused = slots.take(&caller_of(org, user)).unwrap_err();
+            let retry = refused.get_details_retry_info().and_then(|info| info.retry_delay).unwrap();
+            assert!((1..=5).contains(&retry.as_secs()), "{retry:?}");
+        }
+        assert_eq!(slots.lock().by_caller.len(), callers.len());
+        drop(taken);
+        let open = slots.lock();
+        assert!(open.total == 0 && open.by_caller.is_empty(), "{open:?}");
+    }
+
+    #[test]
+    fn a_panic_gives_the_slot_back() {
+        let slots = Slots::calls(&Limits { calls_per_caller: 1, ..Limits::default() });
+        let broken = std::thread::spawn({
+            let slots = slots.clone();
+            move || {
+                let _slot = slots.take(&caller_of("org", "a")).unwrap();
+                panic!("the handler broke down");
+            }
+        });
+        assert!(broken.join().is_err());
+        assert!(slots.take(&caller_of("org", "a")).is_ok());
+    }
+
+    #[test]
+    fn slots_run_out_and_come_back() {
+        let caller = |user: &str| caller_of("org", user);
         let limit = |taken: Result<Slot, Status>| taken.err().map(|status| status.message().to_owned());
         let slots = Slots::new(Some(("watches", 3)), ("watches_per_caller", 2));
         let first = slots.take(&caller("a")).unwrap();

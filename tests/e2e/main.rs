@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may say so with a panic")]
 
+mod bearer;
+mod caller_limits;
 mod errors;
 mod executions;
 mod executors;
+mod expiry;
 mod harness;
 mod history;
 mod holds;
@@ -18,6 +21,7 @@ mod layout;
 mod lifecycle;
 mod lists;
 mod my_work;
+mod organizations;
 mod privileges;
 mod races;
 mod requests;
@@ -25,4 +29,5 @@ mod stream_sync;
 mod sync;
 mod tasks;
 mod tokens;
+mod wire;
 mod workflows;

@@ -4,6 +4,7 @@ mod bells;
 mod handover;
 mod kit;
 mod log_end;
+mod organizations;
 mod replay;
 mod resume;
 mod waiting;

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use http::HeaderMap;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tracing::Span;
 
@@ -32,11 +32,15 @@ pub fn note(resource: &str, request_id: &str, validate_only: bool) {
         Span::current().record("request_id", request_id);
     }
     // Nobody listens where a handler is called by itself.
-    let _ = NOTES.try_with(|notes| {
-        let _ = notes.resource.set(resource.to_owned());
-        let _ = notes.request_id.set(request_id.to_owned());
-        notes.validate_only.store(validate_only, Ordering::Relaxed);
-    });
+    let _ = NOTES.try_with(|notes| notes.set(resource, request_id, validate_only));
+}
+
+impl Notes {
+    fn set(&self, resource: &str, request_id: &str, validate_only: bool) {
+        let _ = self.resource.set(resource.to_owned());
+        let _ = self.request_id.set(request_id.to_owned());
+        self.validate_only.store(validate_only, Ordering::Relaxed);
+    }
 }
 
 /// Runs a handler whose notes go there.
@@ -73,11 +77,46 @@ pub(super) fn reason(headers: &HeaderMap) -> String {
     status.and_then(|status| status.get_details_error_info()).map(|info| info.reason).unwrap_or_default()
 }
 
-/// The line of one change of several in a call.
-pub fn audit(caller: &Caller, rpc: &str, resource: &str, request_id: &str, refusal: Option<&Status>) {
-    let code = super::trace::name(refusal.map_or(tonic::Code::Ok, Status::code));
-    let info = refusal.and_then(Status::get_details_error_info);
-    let reason = info.map(|info| info.reason).unwrap_or_default();
-    let Caller { org, user, .. } = caller;
-    tracing::info!(target: AUDIT, org, user, rpc, resource, request_id, validate_only = false, code, reason);
+/// The line of one change of several in a call. Dropped before its end is known, it says that the caller went away: what
+/// was asked for may have been done.
+#[derive(Debug)]
+pub struct ChangeAudit {
+    audit: Audit,
+    rpc: &'static str,
+    ended: bool,
+}
+
+impl ChangeAudit {
+    /// A change that a caller asks for.
+    #[must_use]
+    pub fn begin(caller: &Caller, rpc: &'static str) -> Self {
+        let mut audit = Audit::default();
+        audit.record_caller(caller);
+        Self { audit, rpc, ended: false }
+    }
+
+    /// Has the line tell what the change is about. All of it is well formed.
+    pub fn note(&mut self, resource: &str, request_id: &str, validate_only: bool) {
+        self.audit.notes.set(resource, request_id, validate_only);
+    }
+
+    /// What came of it: `None`, it was accepted.
+    pub fn end(mut self, refusal: Option<&Status>) {
+        let info = refusal.and_then(Status::get_details_error_info);
+        let reason = info.map(|info| info.reason).unwrap_or_default();
+        self.end_with(refusal.map_or(Code::Ok, Status::code), &reason);
+    }
+
+    fn end_with(&mut self, code: Code, reason: &str) {
+        if !self.ended {
+            self.ended = true;
+            self.audit.end(self.rpc, super::trace::name(code), reason);
+        }
+    }
+}
+
+impl Drop for ChangeAudit {
+    fn drop(&mut self) {
+        self.end_with(Code::Cancelled, "");
+    }
 }

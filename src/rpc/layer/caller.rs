@@ -71,9 +71,6 @@ impl Gate {
             return Ok(None);
         }
         let access = access::of(path);
-        if access.is_some_and(|access| access.changes) {
-            trace.audit();
-        }
         let caller = self.authenticator.caller(request.headers(), &(self.now)());
         let caller = caller.map_err(status::not_let_in)?;
         trace.record_caller(&caller);

@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 pub use self::{
-    audit::{audit, note},
+    audit::{ChangeAudit, note},
     body::ResponseBody,
     caller::{Gate, Now},
 };

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use expect_test::expect;
+use futures_util::FutureExt as _;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use prost_types::Timestamp;
@@ -58,12 +59,31 @@ fn reply(frames: impl Into<VecDeque<Frame<Bytes>>>, ends: bool) -> Response<Body
     Response::new(Body::new(Script { frames: frames.into(), ends }))
 }
 
+const MESSAGE_BYTES_MAX: usize = 4_096;
+
+fn gate(limits: &Limits) -> Gate {
+    Gate::new(Arc::new(Authenticator::Development), limits, Arc::new(Timestamp::default))
+}
+
 /// Calls `handler` through the layer, and reads the response to its end.
 async fn call<F>(
     method: &'static str,
     headers: &[(&'static str, &'static str)],
     handler: impl Fn(Request<Body>) -> F + Clone,
 ) -> (usize, Status)
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    read(begin(&gate(&Limits::default()), method, headers, handler).await).await
+}
+
+/// Calls `handler` through the layer and a gate that others go through as well, up to the head of the response.
+async fn begin<F>(
+    gate: &Gate,
+    method: &'static str,
+    headers: &[(&'static str, &'static str)],
+    handler: impl Fn(Request<Body>) -> F + Clone,
+) -> Response<ResponseBody>
 where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -76,10 +96,12 @@ where
         let response = handler(request);
         async { Ok::<_, Infallible>(response.await) }
     });
-    let limits = Limits { message_bytes: 4_096, ..Limits::default() };
-    let gate = Gate::new(Arc::new(Authenticator::Development), &limits, Arc::new(Timestamp::default));
-    let response = RequestLayer::new(&limits, gate).layer(service).oneshot(request).await.unwrap();
+    let limits = Limits { message_bytes: MESSAGE_BYTES_MAX, ..Limits::default() };
+    RequestLayer::new(&limits, gate.clone()).layer(service).oneshot(request).await.unwrap()
+}
 
+/// Reads a response to its end: how many frames it has before, and the status.
+async fn read(response: Response<ResponseBody>) -> (usize, Status) {
     if let Some(status) = Status::from_header_map(response.headers()) {
         return (0, status);
     }
@@ -216,6 +238,9 @@ impl Lines {
         let mut summary = String::new();
         for line in lines.lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            if line["target"] == "audit" {
+                continue;
+            }
             let mut span = line["span"].as_object().unwrap().clone();
             assert!(span.remove("duration_ms").is_some_and(|duration| duration.is_f64()));
             assert_eq!(span.remove("name").unwrap(), "request");
@@ -223,6 +248,13 @@ impl Lines {
             summary.push_str(&format!("{level} {message} {}\n", serde_json::Value::Object(span)));
         }
         summary
+    }
+
+    /// The lines of the audit, less their times.
+    fn audit(&self) -> String {
+        let lines = String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["target"] == "audit").map(|line| format!("{}\n", line["fields"])).collect()
     }
 }
 
@@ -275,4 +307,158 @@ async fn every_call_leaves_one_line_that_holds_no_payload() {
         "DEBUG" "call ended" {"code":"CANCELLED","org":"acme","rpc.method":"/s/gone-before-the-head","user":"ann"}
         "DEBUG" "call ended" {"code":"CANCELLED","org":"acme","rpc.method":"/s/gone-in-the-body","user":"ann"}
     "#]].assert_eq(&lines.summary());
+}
+
+const UPDATE: &str = "/holdpoint.v1.JobService/UpdateJob";
+const GET: &str = "/holdpoint.v1.JobService/GetJob";
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+const ANN: [(&str, &str); 2] = [("holdpoint-user", "ann"), ("holdpoint-org", "acme")];
+
+/// Every way in which a call that changes something can end, and some that change nothing.
+async fn changes_of_every_kind() {
+    let ok = || reply([data(), trailers(&Status::ok(""))], true);
+    call(UPDATE, &ANN, |_| async move {
+        note("job-1", "request-1", false);
+        ok()
+    })
+    .await;
+    call(UPDATE, &ANN, |_| async move {
+        note("job-1", "", true);
+        // Of what is said twice the first stands.
+        note("other", "request-2", true);
+        ok()
+    })
+    .await;
+    call(UPDATE, &ANN, |_| async {
+        note("job-2", "request-3", false);
+        status::job_not_found("jobId", "job-2").into_http()
+    })
+    .await;
+    call(UPDATE, &ANN, |_| async { reply([trailers(&status::overloaded())], true) }).await;
+    call(UPDATE, &ANN, |_| async { Status::unimplemented("without details").into_http() }).await;
+    let may_read = [ANN[0], ANN[1], ("holdpoint-privileges", "jobRead")];
+    call(UPDATE, &may_read, |_| async move { ok() }).await;
+    call(UPDATE, &[("holdpoint-user", "a b")], |_| async move { ok() }).await;
+    call(UPDATE, &[ANN[0], ("grpc-timeout", "1S")], |_| std::future::pending()).await;
+    call(UPDATE, &[ANN[0], ("grpc-timeout", "0n")], |_| std::future::pending()).await;
+    let gone = call(UPDATE, &ANN, |_| async {
+        note("job-3", "", false);
+        std::future::pending().await
+    });
+    assert!(tokio::time::timeout(Duration::from_secs(1), gone).await.is_err());
+    let broken = call(UPDATE, &ANN, |_| async {
+        note("job-4", "", false);
+        panic!("the handler broke down")
+    });
+    assert!(std::panic::AssertUnwindSafe(broken).catch_unwind().await.is_err());
+
+    call(GET, &ANN, |_| async move { ok() }).await;
+    call(GET, &ANN, |_| async { Status::not_found("").into_http() }).await;
+    call(HEALTH, &[], |_| async move { ok() }).await;
+    call("/holdpoint.v1.JobService/Sing", &ANN, |_| async move { Status::unimplemented("").into_http() })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_that_is_asked_for_leaves_one_line_in_the_audit() {
+    let lines = Lines::default();
+    let log =
+        tracing_subscriber::fmt().json().with_max_level(Level::TRACE).with_writer(lines.clone()).finish();
+    let _log = tracing::subscriber::set_default(log);
+
+    changes_of_every_kind().await;
+    tracing::callsite::rebuild_interest_cache();
+    lines.clear();
+
+    changes_of_every_kind().await;
+    expect![[r#"
+        {"code":"OK","org":"acme","reason":"","request_id":"request-1","resource":"job-1","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+        {"code":"OK","org":"acme","reason":"","request_id":"","resource":"job-1","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":true}
+        {"code":"NOT_FOUND","org":"acme","reason":"JOB_NOT_FOUND","request_id":"request-3","resource":"job-2","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+        {"code":"RESOURCE_EXHAUSTED","org":"acme","reason":"OVERLOADED","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+        {"code":"UNIMPLEMENTED","org":"acme","reason":"","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+        {"code":"PERMISSION_DENIED","org":"acme","reason":"PRIVILEGE_MISSING","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+        {"code":"INVALID_ARGUMENT","org":"","reason":"CALLER_INVALID","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"","validate_only":false}
+        {"code":"DEADLINE_EXCEEDED","org":"dev","reason":"DEADLINE_EXCEEDED","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+        {"code":"CANCELLED","org":"acme","reason":"","request_id":"","resource":"job-3","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+        {"code":"INTERNAL","org":"acme","reason":"","request_id":"","resource":"job-4","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+    "#]].assert_eq(&lines.audit());
+}
+
+/// What a refusal says of a limit: its name, and that there is a time after which to come again.
+fn limit(status: &Status) -> String {
+    assert_eq!((status.code(), reason(status).as_str()), (Code::ResourceExhausted, "LIMIT_EXCEEDED"));
+    assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    status.get_details_error_info().unwrap().metadata["limit"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_flight_are_limited_for_each_caller() {
+    let gate = gate(&Limits { calls_per_caller: 2, ..Limits::default() });
+    let ok = || reply([data(), trailers(&Status::ok(""))], true);
+    let stalled =
+        |headers: &'static [(&str, &str)]| Box::pin(begin(&gate, GET, headers, |_| std::future::pending()));
+    let answered = async |headers: &[(&'static str, &'static str)]| {
+        read(begin(&gate, GET, headers, |_| async move { ok() }).await).await.1
+    };
+
+    let (mut first, mut second) = (stalled(&ANN), stalled(&ANN));
+    assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+    assert_eq!(limit(&answered(&ANN).await), "calls_per_caller");
+    for other in [[("holdpoint-user", "bob"), ANN[1]], [ANN[0], ("holdpoint-org", "umbra")]] {
+        assert_eq!(answered(&other).await.code(), Code::Ok, "{other:?}");
+    }
+    let health = begin(&gate, HEALTH, &ANN, |_| async move { ok() }).await;
+    assert_eq!(read(health).await.1.code(), Code::Ok, "health is asked for without limit");
+
+    // It comes back when a call goes, ends, is refused, is too late, or breaks down.
+    drop(first);
+    for _ in 0..3 {
+        assert_eq!(answered(&ANN).await.code(), Code::Ok);
+        let may_nothing = [ANN[0], ANN[1], ("holdpoint-privileges", "")];
+        assert_eq!(answered(&may_nothing).await.code(), Code::PermissionDenied);
+        let late =
+            begin(&gate, GET, &[ANN[0], ANN[1], ("grpc-timeout", "1S")], |_| std::future::pending()).await;
+        assert_eq!(read(late).await.1.code(), Code::DeadlineExceeded);
+        let broken = begin(&gate, GET, &ANN, |_| async { panic!("the handler broke down") });
+        assert!(std::panic::AssertUnwindSafe(broken).catch_unwind().await.is_err());
+    }
+
+    // A stream counts until it has begun.
+    let mut streams = Vec::new();
+    for _ in 0..9 {
+        let stream = begin(&gate, GET, &ANN, |_| async { reply([data()], false) }).await;
+        assert!(Status::from_header_map(stream.headers()).is_none());
+        streams.push(stream);
+    }
+    drop(second);
+    assert_eq!(answered(&ANN).await.code(), Code::Ok);
+}
+
+/// Who is refused for the rate has not taken a slot, and is let in after the time that was told.
+#[tokio::test]
+async fn calls_in_a_second_are_limited_for_each_caller() {
+    let gate = gate(&Limits { calls_per_second_per_caller: 2, calls_per_caller: 1, ..Limits::default() });
+    let answered = async |method: &'static str, headers: &[(&'static str, &'static str)]| {
+        let ok = |_| async { reply([data(), trailers(&Status::ok(""))], true) };
+        read(begin(&gate, method, headers, ok).await).await.1
+    };
+    let refused = loop {
+        let status = answered(GET, &ANN).await;
+        if status.code() != Code::Ok {
+            break status;
+        }
+    };
+    assert_eq!(limit(&refused), "calls_per_second_per_caller");
+    let retry = refused.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(retry <= Duration::from_millis(500), "{retry:?}");
+    for other in [[("holdpoint-user", "bob"), ANN[1]], [ANN[0], ("holdpoint-org", "umbra")]] {
+        assert_eq!(answered(GET, &other).await.code(), Code::Ok, "{other:?}");
+    }
+    for _ in 0..20 {
+        assert_eq!(answered(HEALTH, &ANN).await.code(), Code::Ok);
+    }
+    // The time that a client is told is the clock's, which no test can set.
+    tokio::time::sleep(retry).await;
+    assert_eq!(answered(GET, &ANN).await.code(), Code::Ok);
 }

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tracing::{Level, Span, field::Empty};
 
 use super::audit::{self, Audit, Notes};
-use crate::auth::Caller;
+use crate::{auth::Caller, rpc::access};
 
 /// The record of one call. Dropped before its end is known, it says that the caller went away.
 #[derive(Debug)]
@@ -32,7 +32,9 @@ impl Trace {
             code = Empty,
             duration_ms = Empty,
         );
-        Self { span, path: request.uri().path().to_owned(), received, ended: false, audit: None }
+        let path = request.uri().path().to_owned();
+        let audit = access::of(&path).filter(|access| access.changes).map(|_| Audit::default());
+        Self { span, path, received, ended: false, audit }
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -41,11 +43,6 @@ impl Trace {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended
-    }
-
-    /// Has the audit tell of the call.
-    pub(super) fn audit(&mut self) {
-        self.audit = Some(Audit::default());
     }
 
     /// Where the handler's notes go.

@@ -83,6 +83,18 @@ impl Subject {
         Outbox::open(engine, Limits::default(), caller(), requests, slot, drain).unwrap()
     }
 
+    /// A stream by credentials that are good for so many seconds.
+    fn open_for(
+        &self,
+        seconds: i64,
+        requests: impl Stream<Item = Result<StreamSyncRequest, Status>> + Send + 'static,
+    ) -> Outbox<Requests> {
+        let now = self.engine.now();
+        let expires = Some(prost_types::Timestamp { seconds: now.seconds + seconds, ..now });
+        let expiry = Expiry::of(&Caller { expires, ..caller() }, &now);
+        Outbox { expiry, ..self.open(requests) }
+    }
+
     fn read(&self) -> usize {
         self.read.load(Ordering::Relaxed)
     }
@@ -234,4 +246,49 @@ async fn a_refusal_is_answered_in_its_turn_and_so_much_of_a_tag_comes_back() {
         answers.push((answer.tag, fields));
     }
     assert_eq!(answers, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_its_credentials_end_it_answers_what_is_in_hand() {
+    // The client would send on for ever, has sent all that it has for now, or has sent nothing.
+    let sources: [(Requests, usize); 3] = [
+        (Box::pin(requests(1_000)), IN_HAND_MAX),
+        (Box::pin(requests(3).chain(stream::pending())), 3),
+        (Box::pin(stream::pending()), 0),
+    ];
+    for (source, count) in sources {
+        let subject = Subject::new().await;
+        let mut outbox = subject.open_for(5, source);
+        assert!(outbox.next().now_or_never().is_none());
+        tokio::time::advance(std::time::Duration::from_secs(6)).await;
+        for n in 0..count {
+            expect_created(&mut outbox, &n.to_string()).await;
+        }
+        let status = outbox.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+        assert_eq!(status.get_details_error_info().unwrap().reason, "CREDENTIALS_EXPIRED");
+        assert!(outbox.next().await.is_none());
+        assert_eq!((subject.read(), subject.jobs().await), (count, count), "nothing is read after it");
+    }
+}
+
+/// A client that says nothing more is told in time, and so is one that never stops.
+#[tokio::test(start_paused = true)]
+async fn it_ends_at_the_moment_and_not_later() {
+    let subject = Subject::new().await;
+    let mut outbox = subject.open_for(5, requests(1).chain(stream::pending()));
+    let started = tokio::time::Instant::now();
+    expect_created(&mut outbox, "0").await;
+    assert_eq!(outbox.next().await.unwrap().unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(started.elapsed().as_secs(), 5);
+    drop(outbox);
+
+    let mut outbox = subject.open_for(5, stream::iter((1..).map(|n| Ok(request(&n.to_string())))));
+    let mut answered = 0;
+    while let Ok(_answer) = outbox.next().await.unwrap() {
+        answered += 1;
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+    }
+    assert!((50..=50 + IN_HAND_MAX).contains(&answered), "{answered}");
+    assert!(outbox.next().await.is_none());
 }

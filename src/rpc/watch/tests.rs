@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use prost_types::{Struct, Value, value};
+use prost_types::{Struct, Timestamp, Value, value};
+use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::{
@@ -55,10 +56,22 @@ impl Subject {
     }
 
     async fn watch_jobs(&self, request: WatchJobsRequest) -> Messages {
+        let never = Expiry::of(&Self::caller(), &self.engine.now());
+        self.watch_jobs_until(never, request).await
+    }
+
+    /// A watch by credentials that are good for so many seconds.
+    async fn watch_jobs_for(&self, seconds: i64, request: WatchJobsRequest) -> Messages {
+        let now = self.engine.now();
+        let expires = Timestamp { seconds: now.seconds + seconds, ..now };
+        let expiry = Expiry::of(&Caller { expires: Some(expires), ..Self::caller() }, &now);
+        self.watch_jobs_until(expiry, request).await
+    }
+
+    async fn watch_jobs_until(&self, expiry: Expiry, request: WatchJobsRequest) -> Messages {
         let caller = Self::caller();
         let wish = parse::watch_jobs(&Limits::default(), &caller, request).unwrap();
         let slot = self.slots.take(&caller).unwrap();
-        let expiry = Expiry::of(&caller, &self.engine.now());
         Messages::open(&self.engine, wish, slot, self.drain.clone(), expiry).await.unwrap()
     }
 
@@ -329,4 +342,173 @@ async fn no_batch_is_larger_than_a_mebibyte() {
         let tokens: BTreeSet<_> = batches.iter().map(|(token, _)| token).collect();
         assert!(tokens.len() > 2 && batches.len() > 2);
     }
+}
+
+/// What came of a watch up to its end, which must be that of the caller's credentials.
+#[derive(Default)]
+struct Watched {
+    /// A word for each message.
+    said: Vec<String>,
+    /// The token of the last message.
+    token: String,
+}
+
+impl Watched {
+    /// Reads on to the end. `between` runs before each message is asked for.
+    async fn to_expiry(messages: &mut Messages, mut between: impl AsyncFnMut(usize)) -> Self {
+        let mut watched = Self::default();
+        loop {
+            between(watched.said.len()).await;
+            let message = tokio::time::timeout(Duration::from_secs(600), messages.next()).await;
+            match message.expect("a heartbeat comes at least").expect("it ends with a status") {
+                Ok(message) => {
+                    watched.token.clone_from(&message.resume_token);
+                    watched.said.push(word(Some(Ok(message))));
+                }
+                Err(status) => {
+                    let reason = status.get_details_error_info().unwrap().reason;
+                    assert_eq!(
+                        (status.code(), reason.as_str()),
+                        (tonic::Code::Unauthenticated, "CREDENTIALS_EXPIRED")
+                    );
+                    assert!(messages.next().await.is_none(), "nothing comes after it");
+                    return watched;
+                }
+            }
+        }
+    }
+
+    fn from(&self) -> WatchJobsRequest {
+        WatchJobsRequest { resume_token: self.token.clone(), ..WatchJobsRequest::default() }
+    }
+}
+
+fn watch_from(start: WatchStart) -> WatchJobsRequest {
+    let heartbeat = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    WatchJobsRequest { start: start.into(), heartbeat, ..WatchJobsRequest::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_watch_ends_when_its_credentials_do() {
+    let subject = Subject::new().await;
+    let mut messages = subject.watch_jobs_for(5, watch_from(WatchStart::Now)).await;
+    let started = Instant::now();
+    let watched = Watched::to_expiry(&mut messages, async |_| {}).await;
+    assert_eq!(watched.said, ["created", "complete"], "the last message has the token to go on from");
+    assert_eq!(started.elapsed().as_secs(), 5);
+
+    subject.create("a").await;
+    let mut messages = subject.watch_jobs(watched.from()).await;
+    assert_eq!([next(&mut messages).await, next(&mut messages).await], ["created", "job_created:1"]);
+
+    let mut messages = subject.watch_jobs_for(-5, watch_from(WatchStart::Now)).await;
+    let watched = Watched::to_expiry(&mut messages, async |_| {}).await;
+    assert_eq!(watched.said, ["created", "complete"], "they may have expired since they were looked at");
+}
+
+/// A watch that always has more to tell ends all the same, and a new one goes on where it ended.
+#[tokio::test(start_paused = true)]
+async fn a_busy_watch_ends_when_its_credentials_do_and_goes_on_without_a_gap() {
+    let subject = Subject::new().await;
+    subject.create("a").await;
+    let mut expected = vec!["job_created:1".to_owned()];
+    let mut request = watch_from(WatchStart::Earliest);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let mut messages = subject.watch_jobs_for(1, request).await;
+        let started = Instant::now();
+        let watched = Watched::to_expiry(&mut messages, async |_| {
+            subject.retitle("a", &format!("{}", expected.len())).await;
+            expected.push(format!("job_updated:{}", expected.len() + 1));
+            tokio::time::advance(Duration::from_millis(90)).await;
+        })
+        .await;
+        assert!(started.elapsed() < Duration::from_secs(2));
+        assert_eq!(watched.said[0], "created");
+        assert_eq!(watched.said.last().unwrap(), "complete");
+        let events = watched.said.iter().filter(|said| said.starts_with("job_"));
+        told.extend(events.flat_map(|said| said.split(' ').map(str::to_owned)));
+        request = watched.from();
+    }
+    let mut messages = subject.watch_jobs(request).await;
+    assert_eq!(next(&mut messages).await, "created");
+    while told.len() < expected.len() {
+        told.extend(next(&mut messages).await.split(' ').map(str::to_owned));
+    }
+    assert_eq!(told, expected, "each once, in order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_cut_off_by_expiry_is_taken_to_its_end_by_the_next_watch() {
+    const JOBS: usize = 300;
+    let subject = Subject::over(Slow(MemoryStore::new())).await;
+    for n in 0..JOBS {
+        subject.create(&format!("job-{n:03}")).await;
+    }
+    let mut request = watch_from(WatchStart::Snapshot);
+    let mut told = Vec::new();
+    let mut watches = 0;
+    loop {
+        watches += 1;
+        let mut messages = subject.watch_jobs_for(1, request).await;
+        let watched = Watched::to_expiry(&mut messages, async |_| {}).await;
+        let jobs = watched.said.iter().filter(|said| said.contains('@'));
+        told.extend(jobs.flat_map(|said| said.split(' ').map(str::to_owned)));
+        request = watched.from();
+        // The checkpoint of the end says whether the snapshot is whole.
+        if watched.said.last().unwrap() == "complete" {
+            break;
+        }
+        assert_eq!(watched.said.last().unwrap(), "checkpoint");
+    }
+    assert!(watches > 1, "it was cut off");
+    told.sort();
+    let expected: Vec<_> = (0..JOBS).map(|n| format!("job-{n:03}@1")).collect();
+    assert_eq!(told, expected, "each job once");
+}
+
+/// What was ready when the credentials ended is still told: a chunk of a snapshot can fill several messages.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_of_several_messages_is_told_whole_and_then_the_watch_ends() {
+    const JOBS: usize = 12;
+    let subject = Subject::new().await;
+    for n in 0..JOBS {
+        subject.done(CreateJob { job_id: Some(format!("job-{n:02}")), job: large(250_000) }).await;
+    }
+    let mut messages = subject.watch_jobs_for(5, watch_from(WatchStart::Snapshot)).await;
+    let watched = Watched::to_expiry(&mut messages, async |count| {
+        // With the first batch, the others of its delivery are ready.
+        if count == 2 {
+            tokio::time::advance(Duration::from_secs(6)).await;
+        }
+    })
+    .await;
+    let jobs = |said: &[String]| {
+        let told = said.iter().filter(|said| said.contains('@'));
+        told.flat_map(|said| said.split(' ')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [created, .., last] = watched.said.as_slice() else { panic!("{:?}", watched.said) };
+    assert_eq!((created.as_str(), last.as_str(), watched.said.len()), ("created", "checkpoint", 4));
+    let mut told = jobs(&watched.said);
+    assert!((1..JOBS).contains(&told.len()), "{told:?}");
+
+    let mut messages = subject.watch_jobs(watched.from()).await;
+    let mut said = Vec::new();
+    while said.last().is_none_or(|last| last != "complete") {
+        said.push(next(&mut messages).await);
+    }
+    told.extend(jobs(&said));
+    assert_eq!(told, (0..JOBS).map(|n| format!("job-{n:02}@1")).collect::<Vec<_>>(), "each once");
+}
+
+/// Who is told to go by the server is told so, also where the credentials ended meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_drains_says_goodbye_before_it_looks_at_credentials() {
+    let subject = Subject::new().await;
+    let mut messages = subject.watch_jobs_for(5, watch_from(WatchStart::Now)).await;
+    assert_eq!(next(&mut messages).await, "created");
+    tokio::time::advance(Duration::from_secs(6)).await;
+    subject.drain.cancel();
+    let said = [next(&mut messages).await, next(&mut messages).await, next(&mut messages).await];
+    assert_eq!(said, ["draining", "Unavailable", "end"]);
 }

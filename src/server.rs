@@ -43,6 +43,10 @@ use crate::{
 
 mod accept;
 #[cfg(test)]
+#[path = "../tests/shared/certificates.rs"]
+#[allow(dead_code, reason = "the tests here do not need all of it")]
+mod certificates;
+#[cfg(test)]
 mod tests;
 mod tls;
 

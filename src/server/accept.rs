@@ -21,6 +21,9 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::tls::Tls;
 
+#[cfg(test)]
+mod tests;
+
 /// How long to wait before accepting again when the system has no descriptors left: it would fail at once.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What a client begins with in HTTP/2, in bytes.

@@ -18,6 +18,9 @@ use tokio_rustls::{
 
 use crate::config::TlsConfig;
 
+#[cfg(test)]
+mod tests;
+
 /// What is spoken inside: gRPC is HTTP/2.
 const PROTOCOL: &[u8] = b"h2";
 

@@ -355,7 +355,7 @@ struct Looking {
     log: File,
     _log: tracing::subscriber::DefaultGuard,
     shutdown: CancellationToken,
-    looking: JoinHandle<()>,
+    ended: JoinHandle<()>,
 }
 
 impl Looking {
@@ -381,8 +381,8 @@ impl Looking {
                 .finish(),
         );
         let shutdown = CancellationToken::new();
-        let looking = tokio::spawn(refresh(authenticator, Some(tls), shutdown.clone()));
-        Self { directory, log, _log: log_of_this_thread, shutdown, looking }
+        let ended = tokio::spawn(refresh(authenticator, Some(tls), shutdown.clone()));
+        Self { directory, log, _log: log_of_this_thread, shutdown, ended }
     }
 
     fn path(&self) -> &Path {
@@ -463,5 +463,5 @@ async fn what_cannot_be_read_again_is_said_once() {
     "#]].assert_eq(&table);
 
     looking.shutdown.cancel();
-    looking.looking.await.unwrap();
+    looking.ended.await.unwrap();
 }

@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may say so with a panic")]
 
+#[path = "../shared/certificates.rs"]
+mod certificates;
+#[path = "../shared/channels.rs"]
+mod channels;
 mod errors;
 mod executions;
 mod executors;
@@ -23,4 +27,5 @@ mod requests;
 mod stream_sync;
 mod sync;
 mod tasks;
+mod tls;
 mod workflows;

@@ -115,7 +115,10 @@ fn what_cannot_be_used_is_refused_by_the_files_name() {
         ("other authorities", "clients.pem", deputy.pem()),
         ("both halves of another pair in one file", "cert.pem", format!("{}{}", theirs.cert, theirs.key)),
     ];
-    check(&subject, &rows, expect![[r#"
+    check(
+        &subject,
+        &rows,
+        expect![[r#"
         another pair's certificate: the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch
         another pair's key: the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch
         the authority before its certificate: the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch
@@ -140,7 +143,8 @@ fn what_cannot_be_used_is_refused_by_the_files_name() {
         no authorities' file: cannot read DIR/clients.pem: No such file or directory (os error 2)
         other authorities: good
         both halves of another pair in one file: the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

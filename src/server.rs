@@ -43,6 +43,10 @@ use crate::{
 
 mod accept;
 #[cfg(test)]
+#[path = "../tests/shared/certificates.rs"]
+#[allow(dead_code, reason = "the tests here do not need all of it")]
+mod certificates;
+#[cfg(test)]
 mod tests;
 mod tls;
 
@@ -159,10 +163,10 @@ pub fn options(limits: &Limits) -> Options {
     }
 }
 
-/// Everything that is served. Watches and streams of syncs end once `drain` is cancelled.
+/// Everything that is served, and how connections to it are encrypted. Watches and streams of syncs end once `drain` is cancelled.
 ///
 /// # Errors
-/// When the descriptors for reflection cannot be read, or a key cannot be used.
+/// When the descriptors for reflection cannot be read, or a key or the certificate cannot be used.
 pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> Result<Services, Error> {
     let limits = &config.limits;
     let message_bytes = limits.message_bytes;
@@ -179,12 +183,13 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let authenticator = Arc::new(Authenticator::new(&config.auth)?);
+    let tls = if config.tls.is_on() { Some(Arc::new(Tls::new(&config.tls)?)) } else { None };
     let now = {
         let engine = engine.clone();
         Arc::new(move || engine.now())
     };
     let gate = Gate::new(Arc::clone(&authenticator), limits, now);
-    let services = Services::new(health, gate, authenticator)
+    let services = Services::new(health, gate, authenticator, tls)
         .with(JobServiceServer::new(jobs).max_decoding_message_size(message_bytes))
         .with(TaskServiceServer::new(tasks).max_decoding_message_size(message_bytes))
         .with(WorkflowServiceServer::new(workflows).max_decoding_message_size(message_bytes))
@@ -207,11 +212,17 @@ pub struct Services {
     names: Vec<&'static str>,
     gate: Gate,
     authenticator: Arc<Authenticator>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Services {
-    fn new(health: HealthReporter, gate: Gate, authenticator: Arc<Authenticator>) -> Self {
-        Self { routes: Routes::default(), health, names: vec![WHOLE_SERVER], gate, authenticator }
+    fn new(
+        health: HealthReporter,
+        gate: Gate,
+        authenticator: Arc<Authenticator>,
+        tls: Option<Arc<Tls>>,
+    ) -> Self {
+        Self { routes: Routes::default(), health, names: vec![WHOLE_SERVER], gate, authenticator, tls }
     }
 
     /// Adds a service, and its name to those whose health is told.
@@ -275,15 +286,14 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Er
 /// shutdown open for ever (hyperium/hyper#4170). Connections that outlive it end with the process.
 ///
 /// # Errors
-/// When the certificate cannot be used, or serving breaks off.
+/// When serving breaks off.
 pub async fn serve(
     listener: TcpListener,
     services: Services,
     config: &Config,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Services { routes, health: reporter, names, gate, authenticator } = services;
-    let tls = if config.tls.is_on() { Some(Arc::new(Tls::new(&config.tls)?)) } else { None };
+    let Services { routes, health: reporter, names, gate, authenticator, tls } = services;
     let patience = Duration::from_secs(config.tls.handshake_seconds);
     let connections = accept::connections(listener, tls.clone(), patience);
     let _refreshing = tokio::spawn(refresh(authenticator, tls, shutdown.clone()));

@@ -1,5 +1,5 @@
 //! Takes connections. A client that is slow to begin holds up nobody: handshakes run beside one another, and each
-//! connection has so long to say something.
+//! connection has so long to say that it speaks HTTP/2.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{self, Sleep},
+    time::{self, Instant, Sleep},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
@@ -21,8 +21,13 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::tls::Tls;
 
+#[cfg(test)]
+mod tests;
+
 /// How long to wait before accepting again when the system has no descriptors left: it would fail at once.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What a client begins with in HTTP/2, in bytes.
+const PREFACE_BYTES: usize = 24;
 /// Handshakes that may be under way. Whoever comes while there are more is turned away.
 const HANDSHAKES_MAX: usize = 10_000;
 
@@ -32,7 +37,27 @@ pub(super) fn connections(
     tls: Option<Arc<Tls>>,
     patience: Duration,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    let door = Door { listener, tls, patience, handshakes: JoinSet::new() };
+    at_most(HANDSHAKES_MAX, listener, tls, patience)
+}
+
+/// The same, with so many handshakes under way.
+fn at_most(
+    handshakes_max: usize,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    patience: Duration,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let door = Door {
+        listener,
+        tls,
+        patience,
+        handshakes_max,
+        handshakes: JoinSet::new(),
+        resumes: None,
+        turns_away: false,
+    };
+    // It keeps the future between polls, so nothing is lost when who waits for a connection stops waiting. Dropped, it
+    // ends the handshakes that are under way.
     futures_util::stream::unfold(door, |mut door| async move {
         let connection = door.next().await;
         Some((Ok(connection), door))
@@ -43,27 +68,41 @@ struct Door {
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     patience: Duration,
+    handshakes_max: usize,
     handshakes: JoinSet<Option<Connection>>,
+    /// When to accept again, since the system could not.
+    resumes: Option<Instant>,
+    /// Whether it was said that connections are turned away. It is said once, until there is plenty of room.
+    turns_away: bool,
 }
 
 impl Door {
     async fn next(&mut self) -> Connection {
         loop {
             tokio::select! {
-                Some(shaken) = self.handshakes.join_next() => {
-                    if let Ok(Some(connection)) = shaken {
-                        return connection;
+                Some(shaken) = self.handshakes.join_next() => match shaken {
+                    Ok(Some(connection)) => return connection,
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "a handshake broke off");
                     }
-                }
-                accepted = self.listener.accept() => match accepted {
-                    Ok((tcp, _)) => {
+                },
+                accepted = accept(&self.listener, self.resumes) => match accepted {
+                    Ok(tcp) => {
+                        self.resumes = None;
                         if let Some(connection) = self.take(tcp) {
                             return connection;
                         }
                     }
+                    Err(error) if is_the_clients(&error) => {}
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept a connection");
-                        time::sleep(PAUSE).await;
+                        if self.resumes.is_none() {
+                            tracing::warn!(
+                                error = &error as &dyn std::error::Error,
+                                "cannot accept connections; trying again and again"
+                            );
+                        }
+                        self.resumes = Some(Instant::now() + PAUSE);
                     }
                 },
             }
@@ -76,10 +115,14 @@ impl Door {
         let _ = tcp.set_nodelay(true);
         let patience = self.patience;
         let Some(tls) = &self.tls else { return Some(Connection::new(Io::Plain(tcp), patience)) };
-        if self.handshakes.len() >= HANDSHAKES_MAX {
-            tracing::warn!("too many handshakes are under way: a connection was turned away");
+        if self.handshakes.len() >= self.handshakes_max {
+            if !self.turns_away {
+                tracing::warn!(self.handshakes_max, "too many handshakes are under way: turning others away");
+            }
+            self.turns_away = true;
             return None;
         }
+        self.turns_away &= self.handshakes.len() > self.handshakes_max / 2;
         let handshake = tls.acceptor().accept(tcp);
         self.handshakes.spawn(async move {
             match time::timeout(patience, handshake).await {
@@ -98,10 +141,38 @@ impl Door {
     }
 }
 
-/// A connection, and how long it may still say nothing before it has said anything.
+/// The next client, at that time at the earliest. Dropped, it has taken none.
+async fn accept(listener: &TcpListener, at: Option<Instant>) -> io::Result<TcpStream> {
+    if let Some(at) = at {
+        time::sleep_until(at).await;
+    }
+    listener.accept().await.map(|(tcp, _)| tcp)
+}
+
+/// Whether it is only this client that cannot be accepted: it went away before it was its turn.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
+    };
+
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable
+    )
+}
+
+/// A connection. What would look after it, the pings of HTTP/2, begins with the client's preface; until then it is ours
+/// to end it.
 pub(super) struct Connection {
     io: Io,
-    silence: Option<Pin<Box<Sleep>>>,
+    /// `None`: it has begun.
+    beginning: Option<Beginning>,
+}
+
+/// How much of the preface is still to come, and for how long.
+struct Beginning {
+    bytes: usize,
+    end: Pin<Box<Sleep>>,
 }
 
 enum Io {
@@ -111,7 +182,8 @@ enum Io {
 
 impl Connection {
     fn new(io: Io, patience: Duration) -> Self {
-        Self { io, silence: Some(Box::pin(time::sleep(patience))) }
+        let beginning = Beginning { bytes: PREFACE_BYTES, end: Box::pin(time::sleep(patience)) };
+        Self { io, beginning: Some(beginning) }
     }
 }
 
@@ -137,13 +209,18 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(read) = io!(self, io => io.poll_read(context, buffer)) {
-            self.silence = None;
-            return Poll::Ready(read);
+        let before = buffer.filled().len();
+        let read = io!(self, io => io.poll_read(context, buffer));
+        let Some(beginning) = &mut self.beginning else { return read };
+        if read.is_ready() {
+            beginning.bytes = beginning.bytes.saturating_sub(buffer.filled().len() - before);
+            if beginning.bytes == 0 {
+                self.beginning = None;
+            }
+            return read;
         }
-        let Some(silence) = &mut self.silence else { return Poll::Pending };
-        ready!(silence.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing")))
+        ready!(beginning.end.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not begin")))
     }
 }
 

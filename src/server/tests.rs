@@ -1,7 +1,9 @@
 //! The server as its clients meet it: real sockets, any free port.
 
 use std::{
+    fs::{self, File},
     future,
+    path::Path,
     task::{Context, Poll},
 };
 
@@ -21,7 +23,11 @@ use tonic_health::pb::{
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt as _;
 
-use super::*;
+use super::{
+    certificates::{Authority, Pair},
+    *,
+};
+use crate::config::{AuthConfig, TlsConfig};
 
 /// It takes a caller, which health does not.
 const GET_JOB: &str = "/holdpoint.v1.JobService/GetJob";
@@ -341,4 +347,121 @@ async fn a_drain_is_bounded_whoever_holds_on() {
     subject.stop().await;
     assert!(bound.contains(&started.elapsed()), "{:?}", started.elapsed());
     drop((idle, questions, answers));
+}
+
+/// A look at files in this directory, time after time, and what it puts into the log.
+struct Looking {
+    directory: tempfile::TempDir,
+    log: File,
+    _log: tracing::subscriber::DefaultGuard,
+    shutdown: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
+impl Looking {
+    fn start(pair: &Pair, secret: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        pair.write(directory.path());
+        fs::write(path("secret"), secret).unwrap();
+        let auth = AuthConfig { key_files: vec![path("secret")], ..AuthConfig::default() };
+        let tls =
+            TlsConfig { cert_file: path("cert.pem"), key_file: path("key.pem"), ..TlsConfig::default() };
+        let authenticator = Arc::new(Authenticator::new(&auth).unwrap());
+        let tls = Arc::new(Tls::new(&tls).unwrap());
+
+        let written = Arc::new(tempfile::tempfile().unwrap());
+        let log = written.try_clone().unwrap();
+        let log_of_this_thread = tracing::subscriber::set_default(
+            tracing_subscriber::fmt()
+                .without_time()
+                .with_target(false)
+                .with_ansi(false)
+                .with_writer(written)
+                .finish(),
+        );
+        let shutdown = CancellationToken::new();
+        let ended = tokio::spawn(refresh(authenticator, Some(tls), shutdown.clone()));
+        Self { directory, log, _log: log_of_this_thread, shutdown, ended }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What is said in so many looks, by a clock that does not wait.
+    async fn said(&mut self, looks: u32) -> String {
+        use io::{Read as _, Seek as _};
+
+        time::sleep(REFRESH * looks + REFRESH / 2).await;
+        let mut said = String::new();
+        self.log.rewind().unwrap();
+        self.log.read_to_string(&mut said).unwrap();
+        self.log.set_len(0).unwrap();
+        self.log.rewind().unwrap();
+        said.replace(&self.path().display().to_string(), "DIR")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_again_is_said_once() {
+    let authority = Authority::new("all");
+    let (first, second) = (authority.issue(), authority.issue());
+    let secrets = ["0".repeat(32), "1".repeat(32)];
+    let mut looking = Looking::start(&first, &secrets[0]);
+    let directory = looking.path().to_owned();
+    let write = |name: &str, content: &str| fs::write(directory.join(name), content).unwrap();
+
+    let mut table = String::new();
+    let mut row = async |what: &str| table.push_str(&format!("{what}:\n{}", looking.said(5).await));
+    row("as it was").await;
+    write("cert.pem", &second.cert);
+    row("one half of a pair").await;
+    write("cert.pem", &second.cert[..99]);
+    row("what is wrong is another thing").await;
+    fs::remove_file(directory.join("cert.pem")).unwrap();
+    row("gone").await;
+    write("cert.pem", &second.cert);
+    row("one half of a pair again").await;
+    write("key.pem", &second.key);
+    row("both halves").await;
+    write("cert.pem", &first.cert);
+    row("one half of another").await;
+    write("cert.pem", &second.cert);
+    row("back again").await;
+    write("cert.pem", &first.cert);
+    row("one half once more").await;
+    write("secret", "short");
+    row("no key, either").await;
+    write("secret", &secrets[1]);
+    row("a key").await;
+    first.write(&directory);
+    row("a pair").await;
+    expect![[r#"
+        as it was:
+        one half of a pair:
+        ERROR cannot be read again: those before stay what="certificate" error="the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch"
+        what is wrong is another thing:
+        ERROR cannot be read again: those before stay what="certificate" error="DIR/cert.pem has no certificate in PEM"
+        gone:
+        ERROR cannot be read again: those before stay what="certificate" error="cannot read DIR/cert.pem: No such file or directory (os error 2)"
+        one half of a pair again:
+        ERROR cannot be read again: those before stay what="certificate" error="the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch"
+        both halves:
+         INFO read again what="certificate"
+        one half of another:
+        ERROR cannot be read again: those before stay what="certificate" error="the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch"
+        back again:
+        one half once more:
+        ERROR cannot be read again: those before stay what="certificate" error="the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch"
+        no key, either:
+        ERROR cannot be read again: those before stay what="keys" error="DIR/secret: is neither PEM nor a secret of 32 bytes or more"
+        a key:
+         INFO read again what="keys"
+        a pair:
+         INFO read again what="certificate"
+    "#]].assert_eq(&table);
+
+    looking.shutdown.cancel();
+    looking.ended.await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! The server's certificate, and whose certificates it asks for; read again when the files change.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -17,6 +17,9 @@ use tokio_rustls::{
 };
 
 use crate::config::TlsConfig;
+
+#[cfg(test)]
+mod tests;
 
 /// What is spoken inside: gRPC is HTTP/2.
 const PROTOCOL: &[u8] = b"h2";
@@ -35,16 +38,26 @@ pub enum TlsError {
         /// What should be there.
         what: &'static str,
     },
+    /// There is nobody to ask for a password.
+    #[error("the private key in {} is encrypted, and cannot be used", .0.display())]
+    Encrypted(PathBuf),
     /// The certificate and the key do not go together, or one of them cannot be used.
-    #[error("{} and its key cannot be used", .0.display())]
-    Pair(PathBuf, #[source] rustls::Error),
+    #[error("the certificate in {} and the key in {} cannot be used together", .cert.display(), .key.display())]
+    Pair {
+        /// The file of the certificate, which is the first in it.
+        cert: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// What is wrong.
+        source: rustls::Error,
+    },
     /// The clients' certificates cannot be checked.
     #[error("{} cannot be used", .0.display())]
     Clients(PathBuf, #[source] VerifierBuilderError),
 }
 
-/// The files, as they were last read.
-#[derive(Debug, PartialEq, Eq)]
+/// The files, as they were last read. Nothing shows what is in them: one is secret.
+#[derive(PartialEq, Eq)]
 struct Files {
     cert: Vec<u8>,
     key: Vec<u8>,
@@ -52,10 +65,15 @@ struct Files {
 }
 
 /// How connections are encrypted.
-#[derive(Debug)]
 pub(super) struct Tls {
     config: TlsConfig,
     current: RwLock<(Files, Arc<ServerConfig>)>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tls").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl Tls {
@@ -94,10 +112,10 @@ impl Files {
     }
 
     fn server(&self, config: &TlsConfig) -> Result<ServerConfig, TlsError> {
-        let pair = |error| TlsError::Pair(config.cert_file.clone(), error);
+        let pair =
+            |source| TlsError::Pair { cert: config.cert_file.clone(), key: config.key_file.clone(), source };
         let certs = certificates(&config.cert_file, &self.cert)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|_| TlsError::Nothing { file: config.key_file.clone(), what: "private key" })?;
+        let key = private_key(&config.key_file, &self.key)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -130,4 +148,17 @@ fn certificates(file: &Path, content: &[u8]) -> Result<Vec<CertificateDer<'stati
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
     let nothing = || TlsError::Nothing { file: file.to_owned(), what: "certificate" };
     certificates.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(nothing)
+}
+
+fn private_key(file: &Path, content: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    // How both forms of an encrypted key say so: PKCS #8 in its label, the older one in a header.
+    const ENCRYPTED: &[u8] = b"ENCRYPTED";
+
+    PrivateKeyDer::from_pem_slice(content).map_err(|_| {
+        if content.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED) {
+            TlsError::Encrypted(file.to_owned())
+        } else {
+            TlsError::Nothing { file: file.to_owned(), what: "private key" }
+        }
+    })
 }

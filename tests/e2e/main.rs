@@ -6,6 +6,10 @@
 
 mod bearer;
 mod caller_limits;
+#[path = "../shared/certificates.rs"]
+mod certificates;
+#[path = "../shared/channels.rs"]
+mod channels;
 mod errors;
 mod executions;
 mod executors;
@@ -28,6 +32,7 @@ mod requests;
 mod stream_sync;
 mod sync;
 mod tasks;
+mod tls;
 mod tokens;
 mod wire;
 mod workflows;

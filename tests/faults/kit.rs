@@ -82,8 +82,19 @@ pub struct Server {
 
 impl Server {
     pub async fn start(directory: &Path, settings: &[&str]) -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_holdpoint")), directory, settings).await
+    }
+
+    /// One that may have no more than so many files and connections open.
+    pub async fn with_descriptors(most: usize, directory: &Path, settings: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_holdpoint")]);
+        Self::run(command, directory, settings).await
+    }
+
+    async fn run(mut command: Command, directory: &Path, settings: &[&str]) -> Self {
         let log = File::options().create(true).append(true).open(directory.join("log.txt")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdpoint"));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-filter", "info", "--data-dir"])
             .arg(directory.join("data"))
@@ -132,6 +143,11 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
         line.trim().strip_suffix(" kB")?.trim().parse().ok()
+    }
+
+    /// How many files and connections it has open. Only where the system tells.
+    pub fn descriptors(&self) -> Option<usize> {
+        Some(std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).ok()?.count())
     }
 }
 

@@ -106,7 +106,7 @@ pub struct AuditConfig {
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
     /// Files with a key each, by which tokens are signed: a public key as PEM (RSA for RS256, P-256 for ES256, Ed25519 for
-    /// EdDSA), or a secret of 32 bytes or more for HS256, less the end of its line. Read again when they change.
+    /// EdDSA), or a secret for HS256: one line of printable ASCII, of 32 bytes or more. Read again when they change.
     pub key_files: Vec<PathBuf>,
     /// A file with a JSON Web Key Set. Read again when it changes. Empty: there is none.
     pub jwks_file: PathBuf,
@@ -396,6 +396,16 @@ impl Config {
         let audiences = &self.auth.audiences;
         if audiences.is_empty() || audiences.iter().any(String::is_empty) {
             faults.push("auth.audiences: a token must be meant for somebody".to_owned());
+        }
+        let AuthConfig { issuer, audiences, roles, .. } = &self.auth;
+        let expects_tokens =
+            !issuer.is_empty() || !roles.is_empty() || *audiences != AuthConfig::default().audiences;
+        if self.auth.is_development() && expects_tokens {
+            faults.push(
+                "auth: issuer, audiences or roles are set, and no key is: without auth.key_files or auth.jwks_file \
+                 every caller is believed"
+                    .to_owned(),
+            );
         }
     }
 

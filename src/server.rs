@@ -54,6 +54,8 @@ mod tls;
 const WHOLE_SERVER: &str = "";
 /// How long those who wait may take to hear that the store has failed.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// The longest message of those who tell nothing of themselves: names of services and of files.
+const OPEN_MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// How often keys and certificates are looked at, whether they have changed.
 const REFRESH: Duration = Duration::from_millis(500);
 
@@ -194,14 +196,14 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
         .with(TaskServiceServer::new(tasks).max_decoding_message_size(message_bytes))
         .with(WorkflowServiceServer::new(workflows).max_decoding_message_size(message_bytes))
         .with(SyncServiceServer::new(syncs).max_decoding_message_size(message_bytes))
-        .with(health_service.max_decoding_message_size(message_bytes));
+        .with(health_service.max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX));
     if !config.reflection {
         return Ok(services);
     }
     Ok(services
-        .with(reflection().build_v1()?.max_decoding_message_size(message_bytes))
+        .with(reflection().build_v1()?.max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX))
         // What older tools ask, grpcurl among them.
-        .with(reflection().build_v1alpha()?.max_decoding_message_size(message_bytes)))
+        .with(reflection().build_v1alpha()?.max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX)))
 }
 
 /// Services, and the health of each.
@@ -336,7 +338,10 @@ async fn refresh(authenticator: Arc<Authenticator>, tls: Option<Arc<Tls>>, shutd
             let certificate = tls.map_or(Ok(false), |tls| tls.refresh());
             [("keys", keys), ("certificate", certificate.map_err(|error| described(&error)))]
         });
-        let Ok(read) = read.await else { return };
+        let Ok(read) = read.await else {
+            tracing::error!("reading keys and certificates broke down: those before stay");
+            continue;
+        };
         for ((what, outcome), told) in read.into_iter().zip(&mut told) {
             match outcome {
                 Ok(true) => tracing::info!(what, "read again"),

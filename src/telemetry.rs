@@ -6,13 +6,13 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, IsTerminal as _},
     path::PathBuf,
-    sync::Mutex,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use tracing_subscriber::{
     EnvFilter, Layer as _,
     filter::{FilterExt as _, ParseError, filter_fn},
-    fmt,
+    fmt::{self, MakeWriter},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
@@ -64,7 +64,7 @@ pub fn init(config: &LogConfig, audit: &AuditConfig) -> Result<(), Error> {
     let is_audit = filter_fn(|metadata| metadata.target() == AUDIT);
     let log = log.with_filter(filter.and(is_audit.clone().not()));
     let audit = audit_file(audit)?.map(|file| {
-        let lines = fmt::layer().json().flatten_event(true).with_writer(Mutex::new(file));
+        let lines = fmt::layer().json().flatten_event(true).with_writer(AuditFile::new(file));
         let lines = lines.with_level(false).with_target(false).with_current_span(false).with_span_list(false);
         lines.with_filter(is_audit)
     });
@@ -73,6 +73,47 @@ pub fn init(config: &LogConfig, audit: &AuditConfig) -> Result<(), Error> {
         .with(audit)
         .try_init()
         .map_err(|error| Error::Again(error.into()))
+}
+
+/// Adds the audit's lines to their file. When that fails it says so on stderr, once until it goes again: the changes have
+/// been made, and their jobs' histories tell of them.
+#[derive(Debug)]
+struct AuditFile {
+    file: File,
+    has_failed: AtomicBool,
+}
+
+impl AuditFile {
+    fn new(file: File) -> Self {
+        Self { file, has_failed: AtomicBool::new(false) }
+    }
+}
+
+impl<'w> MakeWriter<'w> for AuditFile {
+    type Writer = &'w Self;
+
+    fn make_writer(&'w self) -> &'w Self {
+        self
+    }
+}
+
+impl io::Write for &AuditFile {
+    /// A line is written in one go, so that lines of several threads do not mix.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let outcome = io::Write::write_all(&mut &self.file, line);
+        if let Err(error) = &outcome {
+            if !self.has_failed.swap(true, Ordering::Relaxed) {
+                let _ = writeln!(io::stderr(), "error: cannot add to the audit's file: {error}");
+            }
+        } else {
+            self.has_failed.store(false, Ordering::Relaxed);
+        }
+        outcome.map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The file that the audit's lines are added to, if there is to be one.

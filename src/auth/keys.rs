@@ -148,8 +148,10 @@ fn secret(content: &[u8]) -> Result<&[u8], String> {
     }
     let secret = content.strip_suffix(b"\n").unwrap_or(content);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
-    if secret.len() < SECRET_BYTES_MIN {
-        return Err(format!("is neither PEM nor a secret of {SECRET_BYTES_MIN} bytes or more"));
+    let is_line = secret.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if secret.len() < SECRET_BYTES_MIN || !is_line {
+        let what = "is neither PEM nor a secret: one line of printable ASCII, of";
+        return Err(format!("{what} {SECRET_BYTES_MIN} bytes or more"));
     }
     Ok(secret)
 }
@@ -201,7 +203,8 @@ fn of_set(content: &[u8]) -> Result<Vec<Key>, String> {
         );
     }
     let keys: Vec<Key> = members.iter().filter_map(of_member).collect();
-    if keys.is_empty() {
+    // An empty set is one: it trusts nobody.
+    if keys.is_empty() && !members.is_empty() {
         return Err("has no key for RS256, ES256, EdDSA or HS256".into());
     }
     Ok(keys)

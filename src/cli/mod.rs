@@ -52,7 +52,8 @@ pub enum TokenCommand {
 /// The flags of `token mint`.
 #[derive(Debug, Args)]
 pub struct MintArguments {
-    /// The key to sign with: a private one in PEM (PKCS #8; RSA, P-256 or Ed25519), or a secret of 32 bytes or more.
+    /// The key to sign with: a private one in PEM (PKCS #8; RSA, P-256 or Ed25519), or a secret: one line of printable ASCII, of
+    /// 32 bytes or more.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// The user.

@@ -1,11 +1,24 @@
 //! When the credentials of a call that lasts are no longer good.
 
-use std::{future, time::Duration};
+use std::{
+    future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
 
+use futures_util::stream::{self, Stream};
 use prost_types::Timestamp;
 use tokio::time::{self, Instant};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
 
-use crate::auth::Caller;
+use super::status;
+use crate::auth::{Caller, Refusal};
+
+/// How long a stream may take to end by itself once its credentials are no longer good. One that is not read does not.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Credentials are asked for at the beginning of a call; a stream ends when they would be refused.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +41,37 @@ impl Expiry {
             None => future::pending().await,
         }
     }
+
+    /// A stream that is let go of, with all that it holds, when the credentials have been no good for a while: also where
+    /// nobody reads it, so that it cannot end by itself.
+    pub(super) fn bound<S, R>(self, stream: S) -> impl Stream<Item = Result<R, Status>> + Send + use<S, R>
+    where
+        S: Stream<Item = Result<R, Status>> + Send + 'static,
+    {
+        let held = Arc::new(Mutex::new(Some(Box::pin(stream))));
+        let take = move |held: &Mutex<Option<Pin<Box<S>>>>| {
+            held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        };
+        let timer = self.0.and_then(|at| at.checked_add(GRACE)).map(|at| {
+            let held = Arc::clone(&held);
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                time::sleep_until(at).await;
+                take(&held);
+            }))
+        });
+        let mut is_told = false;
+        stream::poll_fn(move |context| {
+            let _ = &timer;
+            match held.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                Some(stream) => stream.as_mut().poll_next(context),
+                None if is_told => Poll::Ready(None),
+                None => {
+                    is_told = true;
+                    Poll::Ready(Some(Err(status::not_let_in(Refusal::Expired))))
+                }
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +88,27 @@ mod tests {
             privileges: Privileges::All,
             expires,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_not_read_is_let_go_of() {
+        use futures_util::StreamExt as _;
+
+        let held = Arc::new(());
+        let kept = Arc::clone(&held);
+        let endless = stream::poll_fn(move |_| {
+            let _ = &kept;
+            Poll::Ready(Some(Ok::<_, Status>(())))
+        });
+        let expiry = Expiry(Some(Instant::now() + Duration::from_secs(60)));
+        let mut bound = Box::pin(expiry.bound(endless));
+        assert!(bound.next().await.unwrap().is_ok());
+        time::sleep(Duration::from_secs(64)).await;
+        assert_eq!(Arc::strong_count(&held), 2);
+        time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(Arc::strong_count(&held), 1, "nobody has read since");
+        assert_eq!(bound.next().await.unwrap().unwrap_err().code(), tonic::Code::Unauthenticated);
+        assert!(bound.next().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

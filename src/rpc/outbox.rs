@@ -86,10 +86,11 @@ where
     }
 
     pub(super) fn stream(self) -> StreamSyncStream {
-        Box::pin(stream::unfold(self, |mut outbox| async move {
+        let expiry = self.expiry;
+        Box::pin(expiry.bound(stream::unfold(self, |mut outbox| async move {
             let message = outbox.next().await?;
             Some((message, outbox))
-        }))
+        })))
     }
 
     /// The next answer. `None`: the stream ends.

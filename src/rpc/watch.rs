@@ -52,7 +52,7 @@ pub(super) async fn job_stream(
     expiry: Expiry,
 ) -> Result<WatchJobStream, Status> {
     let messages = Messages::open(engine, wish, slot, drain, expiry).await?;
-    Ok(Box::pin(messages.stream(|message| WatchJobResponse { message: Some(message) })))
+    Ok(Box::pin(expiry.bound(messages.stream(|message| WatchJobResponse { message: Some(message) }))))
 }
 
 pub(super) async fn jobs_stream(
@@ -63,7 +63,7 @@ pub(super) async fn jobs_stream(
     expiry: Expiry,
 ) -> Result<WatchJobsStream, Status> {
     let messages = Messages::open(engine, wish, slot, drain, expiry).await?;
-    Ok(Box::pin(messages.stream(|message| WatchJobsResponse { message: Some(message) })))
+    Ok(Box::pin(expiry.bound(messages.stream(|message| WatchJobsResponse { message: Some(message) }))))
 }
 
 /// The messages of one watch.

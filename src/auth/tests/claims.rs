@@ -370,8 +370,7 @@ fn the_ends_of_its_time_are_exact() {
         let tokens = all_keys().with(|config| config.leeway_seconds = leeway).tokens().unwrap();
         let leeway = i64::try_from(leeway).unwrap();
         let whole = HMAC.token(json!({}), json!({ "nbf": NOW, "exp": NOW + 100 }));
-        let broken =
-            HMAC.token(json!({}), json!({ "nbf": NOW as f64 + 0.5, "exp": (NOW + 100) as f64 + 0.5 }));
+        let broken = HMAC.token(json!({}), json!({ "nbf": 1_800_000_000.5, "exp": 1_800_000_100.5 }));
         let (begin, end) = (NOW - leeway, NOW + 100 + leeway);
         let last = Timestamp { seconds: end - 1, nanos: 999_999_999 };
         let rows = [

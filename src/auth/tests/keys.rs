@@ -99,7 +99,7 @@ fn files_that_have_no_key_are_refused() {
                 .fold(Vec::new(), |lines, line| [lines, line.into(), b"\r\n".to_vec()].concat()),
         ),
         ("a JSON Web Key", jwk.to_string().into()),
-        ("a JSON Web Key Set", set_of(&[jwk.clone()]).into()),
+        ("a JSON Web Key Set", set_of(std::slice::from_ref(&jwk)).into()),
         ("a JSON Web Key Set in UTF-16", utf16(&set_of(&[jwk]))),
         ("a key of OpenSSH", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPVYr0Wa8gVM ann@example.com\n".into()),
     ];
@@ -189,7 +189,7 @@ fn key_sets_have_the_keys_that_are_for_us() {
                 json!("RSA"),
                 p384.clone(),
             ];
-            set_of(&[&others[..], &[rsa.clone()]].concat())
+            set_of(&[&others[..], std::slice::from_ref(&rsa)].concat())
         }),
         ("for encryption", set_of(&[with(json!({ "use": "enc" }))])),
         ("for wrapping keys", set_of(&[with(json!({ "key_ops": ["wrapKey"] }))])),
@@ -269,12 +269,12 @@ fn of_several_keys_the_named_one_is_asked() {
     for kid in [json!("-"), json!("one"), json!("two"), json!("three"), json!(""), json!(1)] {
         for (signed_by, key) in [("one", one), ("two", two)] {
             let token = key.token(json!({ "kid": kid }), json!({}));
-            let taken: Vec<_> = all
+            let takers: Vec<_> = all
                 .iter()
                 .filter(|(_, tokens)| caller(tokens, &token).is_ok())
                 .map(|(name, _)| *name)
                 .collect();
-            table.push_str(&format!("kid {kid}, signed by {signed_by}: {}\n", taken.join(", ")));
+            table.push_str(&format!("kid {kid}, signed by {signed_by}: {}\n", takers.join(", ")));
         }
     }
     expect![[r#"

@@ -380,6 +380,7 @@ async fn every_change_that_is_asked_for_leaves_one_line_in_the_audit() {
         {"code":"PERMISSION_DENIED","org":"acme","reason":"PRIVILEGE_MISSING","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
         {"code":"INVALID_ARGUMENT","org":"","reason":"CALLER_INVALID","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"","validate_only":false}
         {"code":"DEADLINE_EXCEEDED","org":"dev","reason":"DEADLINE_EXCEEDED","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
+        {"code":"DEADLINE_EXCEEDED","org":"","reason":"DEADLINE_EXCEEDED","request_id":"","resource":"","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"","validate_only":false}
         {"code":"CANCELLED","org":"acme","reason":"","request_id":"","resource":"job-3","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
         {"code":"INTERNAL","org":"acme","reason":"","request_id":"","resource":"job-4","rpc":"/holdpoint.v1.JobService/UpdateJob","user":"ann","validate_only":false}
     "#]].assert_eq(&lines.audit());

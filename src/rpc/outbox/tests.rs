@@ -292,3 +292,79 @@ async fn it_ends_at_the_moment_and_not_later() {
     assert!((50..=50 + IN_HAND_MAX).contains(&answered), "{answered}");
     assert!(outbox.next().await.is_none());
 }
+
+/// Where the lines of the audit go.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A stream of an entry of each kind, read to the end, and then one that its client leaves.
+async fn entries_of_every_kind() {
+    let subject = Subject::new().await;
+    let with = |change: fn(&mut BasicSyncRequest)| {
+        let mut request = request("job");
+        change(request.sync.as_mut().unwrap());
+        Ok(request)
+    };
+    let entries = [
+        with(|sync| sync.request_id = "first".to_owned()),
+        with(|sync| sync.validate_only = true),
+        with(|sync| sync.metadata.as_mut().unwrap().workflow_id = Some("other".to_owned())),
+        with(|sync| sync.metadata.as_mut().unwrap().client_job_id = Some("secret ".repeat(100))),
+        with(|sync| sync.request_id = "secret ".repeat(100)),
+        Ok(StreamSyncRequest { tag: "secret".to_owned(), sync: None }),
+    ];
+    let mut outbox = subject.open(stream::iter(entries));
+    while outbox.next().await.is_some() {}
+    drop(outbox);
+
+    let mut left = subject.open(requests(2).chain(stream::pending()));
+    read_on(&mut left);
+    drop(left);
+}
+
+#[tokio::test]
+async fn each_entry_has_a_line_in_the_audit_that_says_only_what_is_well_formed() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _log = tracing::subscriber::set_default(log);
+    entries_of_every_kind().await;
+    tracing::callsite::rebuild_interest_cache();
+    lines.0.lock().unwrap().clear();
+
+    entries_of_every_kind().await;
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut audit: Vec<String> = lines
+        .filter(|line| line["target"] == "audit")
+        .map(|line| {
+            let text = |name: &str| line["fields"][name].as_str().unwrap().to_owned();
+            let only_asks = if line["fields"]["validate_only"] == true { " only asks" } else { "" };
+            let [code, reason] = [text("code"), text("reason")];
+            format!("{:?} {:?}{only_asks}: {code} {reason}\n", text("resource"), text("request_id"))
+        })
+        .collect();
+    // A refusal does not wait for what comes before it to be decided.
+    audit.sort();
+    expect_test::expect![[r#"
+        "" "": INVALID_ARGUMENT FIELD_INVALID
+        "" "": INVALID_ARGUMENT FIELD_INVALID
+        "" "": INVALID_ARGUMENT FIELD_INVALID
+        "0" "": CANCELLED 
+        "1" "": CANCELLED 
+        "job" "" only asks: OK 
+        "job" "": FAILED_PRECONDITION WORKFLOW_MISMATCH
+        "job" "first": OK 
+    "#]]
+    .assert_eq(&audit.concat());
+}

@@ -455,7 +455,7 @@ async fn what_cannot_be_read_again_is_said_once() {
         one half once more:
         ERROR cannot be read again: those before stay what="certificate" error="the certificate in DIR/cert.pem and the key in DIR/key.pem cannot be used together: keys may not be consistent: KeyMismatch"
         no key, either:
-        ERROR cannot be read again: those before stay what="keys" error="DIR/secret: is neither PEM nor a secret of 32 bytes or more"
+        ERROR cannot be read again: those before stay what="keys" error="DIR/secret: is neither PEM nor a secret: one line of printable ASCII, of 32 bytes or more"
         a key:
          INFO read again what="keys"
         a pair:

@@ -690,7 +690,7 @@ async fn what_cannot_be_minted_is_told() {
     }
     expect![[r#"
         error: cannot read DIR/nowhere: No such file or directory (os error 2)
-        error: DIR/short: is neither PEM nor a secret of 32 bytes or more
+        error: DIR/short: is neither PEM nor a secret: one line of printable ASCII, of 32 bytes or more
         error: DIR/public: is not a private key in PEM (PKCS #8): RSA, P-256 or Ed25519
         error: the key does not sign: an RSA key must have 2048 bits or more, and an EC key be on P-256: InvalidEcdsaKey
         error: no privilege is called "fly"; there are: all, jobRead, jobCreate, jobUpdate, jobAssign, jobExecute, jobClose, jobReopenClosed, jobDelete, jobForceStop, jobUpdateHolds, workflowSetStepCurrent, workflowExecute, workflowManage, executionReport, taskRead, taskWrite, adminBasic, adminAdvanced

@@ -280,6 +280,17 @@ fn replaced_keys_are_trusted_no_more() {
 }
 
 #[test]
+fn an_empty_set_trusts_nobody() {
+    let files = Files::new().set(set_of(&[P256.jwk(json!({}))]));
+    let tokens = files.tokens().unwrap();
+    let is_taken = || caller(&tokens, &P256.good()).is_ok();
+    assert!(is_taken());
+    files.write("set", set_of(&[]));
+    assert!(tokens.refresh().unwrap());
+    assert!(!is_taken());
+}
+
+#[test]
 fn keys_that_cannot_be_read_change_nothing() {
     let files = Files::new().key(&ED25519.public).set(set_of(&[P256.jwk(json!({}))]));
     let tokens = files.tokens().unwrap();
@@ -288,7 +299,7 @@ fn keys_that_cannot_be_read_change_nothing() {
         ("key-0", &ED25519.public.as_bytes()[..40]),
         ("key-0", ED25519.private.as_bytes()),
         ("set", b"{\"keys\": ["),
-        ("set", b"{\"keys\": []}"),
+        ("set", b"{\"keys\": [{\"kty\": \"oct\", \"k\": \"c2hvcnQ\"}]}"),
     ];
     let is_taken = |key: &Key| caller(&tokens, &key.token(json!({}), json!({ "sub": "new" }))).is_ok();
     for (name, content) in rows {

@@ -187,26 +187,27 @@ async fn each_change_has_its_line_and_nobody_finds_there_what_is_not_for_it() {
     // An entry that is refused may overtake one before it that is decided.
     table.sort();
     expect![[r#"
-        ann@acme JobService/CreateJob "a" "r-1": OK 
-        ann@acme JobService/CreateJob "a" "": ALREADY_EXISTS JOB_ALREADY_EXISTS
-        ann@acme JobService/CreateJob "b" "" (only asks): OK 
-        ann@acme JobService/CreateJob "" "": INVALID_ARGUMENT FIELD_INVALID
-        ann@acme JobService/CreateJob "" "": INVALID_ARGUMENT FIELD_INVALID
-        rob@acme JobService/CreateJob "" "": PERMISSION_DENIED PRIVILEGE_MISSING
-        @ JobService/DeleteJob "" "": UNAUTHENTICATED CREDENTIALS_MISSING
-        @ JobService/DeleteJob "" "": UNAUTHENTICATED CREDENTIALS_INVALID
         @ JobService/DeleteJob "" "": UNAUTHENTICATED CREDENTIALS_EXPIRED
+        @ JobService/DeleteJob "" "": UNAUTHENTICATED CREDENTIALS_INVALID
+        @ JobService/DeleteJob "" "": UNAUTHENTICATED CREDENTIALS_MISSING
         ann@acme JobService/AbortJob "" "": PERMISSION_DENIED PRIVILEGE_MISSING
-        ann@acme JobService/PerformJobAction "a" "": OK 
+        ann@acme JobService/CreateJob "" "": INVALID_ARGUMENT FIELD_INVALID
+        ann@acme JobService/CreateJob "" "": INVALID_ARGUMENT FIELD_INVALID
+        ann@acme JobService/CreateJob "a" "": ALREADY_EXISTS JOB_ALREADY_EXISTS
+        ann@acme JobService/CreateJob "a" "r-1": OK 
+        ann@acme JobService/CreateJob "b" "" (only asks): OK 
         ann@acme JobService/PerformJobAction "" "": INVALID_ARGUMENT FIELD_INVALID
+        ann@acme JobService/PerformJobAction "a" "": OK 
+        ann@acme JobService/PerformJobAction "a" "": PERMISSION_DENIED PRIVILEGE_MISSING
         ann@acme SyncService/BasicSync "dev" "r-2": OK 
         ann@acme SyncService/StreamSync "" "": INVALID_ARGUMENT FIELD_INVALID
         ann@acme SyncService/StreamSync "" "": INVALID_ARGUMENT FIELD_INVALID
+        ann@acme SyncService/StreamSync "" "": OK 
         ann@acme SyncService/StreamSync "dev-1" "": OK 
         ann@acme SyncService/StreamSync "dev-2" "" (only asks): OK 
-        ann@acme SyncService/StreamSync "" "": OK 
-        ann@acme WorkflowService/PublishWorkflow "" "": INVALID_ARGUMENT FIELD_INVALID
         ann@acme TaskService/UpdateTaskStatus "" "": INVALID_ARGUMENT IMMUTABLE_FIELD
+        ann@acme WorkflowService/PublishWorkflow "" "": INVALID_ARGUMENT FIELD_INVALID
+        rob@acme JobService/CreateJob "" "": PERMISSION_DENIED PRIVILEGE_MISSING
     "#]]
     .assert_eq(&(table.join("\n") + "\n"));
 

@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 use holdpoint::proto::v1::{
-    ErrorReason, GetJobRequest, JobEventType, JobFilter, StreamSyncRequest, UpdateJobRequest,
+    ErrorReason, GetJobRequest, JobEvent, JobEventType, JobFilter, StreamSyncRequest, UpdateJobRequest,
     WatchJobRequest, WatchJobsRequest, WatchMessage, WatchStart, job_service_client::JobServiceClient,
     stream_sync_response::Result as Outcome, sync_service_client::SyncServiceClient, watch_message::Kind,
 };
@@ -66,41 +66,35 @@ impl Told {
     }
 }
 
-fn heartbeat() -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds: 60, nanos: 0 })
-}
+const HEARTBEAT: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 60, nanos: 0 });
 
 /// A watch that events keep coming to, an idle one, one of a job: each ends, and a new one with a fresh token goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_end_with_their_callers_credentials_and_go_on_with_fresh_ones() {
     let key = Key::new();
-    for leeway in [0_u64, 1] {
-        let server = TestServer::start(key.config(leeway)).await;
+    for leeway in [0_u32, 1] {
+        let server = TestServer::start(key.config(leeway.into())).await;
         let lasting = token_of("alice", now() + 3_600.0);
         let mut owner = jobs(&server, &lasting).await;
         for job_id in ["busy", "idle"] {
             owner.create_job(create(job_id, titled("a"))).await.unwrap();
         }
 
-        #[expect(clippy::cast_precision_loss, reason = "it is small")]
         let ends = now() + SHORT;
-        let short = token_of("alice", ends - leeway as f64);
+        let short = token_of("alice", ends - f64::from(leeway));
         let filter =
             |job_id: &str| Some(JobFilter { job_ids: vec![job_id.to_owned()], ..JobFilter::default() });
         let watch = |job_id: &str, start: WatchStart| WatchJobsRequest {
             filter: filter(job_id),
             start: start.into(),
-            heartbeat: heartbeat(),
+            heartbeat: HEARTBEAT,
             ..WatchJobsRequest::default()
         };
         let mut watcher = jobs(&server, &short).await;
         let busy = watcher.watch_jobs(watch("busy", WatchStart::Snapshot)).await.unwrap().into_inner();
         let idle = watcher.watch_jobs(watch("idle", WatchStart::Snapshot)).await.unwrap().into_inner();
-        let of_job = WatchJobRequest {
-            job_id: "busy".to_owned(),
-            heartbeat: heartbeat(),
-            ..WatchJobRequest::default()
-        };
+        let of_job =
+            WatchJobRequest { job_id: "busy".to_owned(), heartbeat: HEARTBEAT, ..WatchJobRequest::default() };
         let of_job = watcher.watch_job(of_job).await.unwrap().into_inner();
 
         // Changes come all the time, until all watches have ended.
@@ -133,7 +127,7 @@ async fn watches_end_with_their_callers_credentials_and_go_on_with_fresh_ones() 
         let request = WatchJobRequest {
             job_id: "busy".to_owned(),
             resume_token: of_job.token.clone(),
-            heartbeat: heartbeat(),
+            heartbeat: HEARTBEAT,
             ..WatchJobRequest::default()
         };
         let resumed = watcher.watch_job(request).await.unwrap().into_inner();
@@ -217,7 +211,7 @@ async fn a_watch_that_was_cut_off_can_be_taken_up_by_a_colleague() {
     while types.len() < 2 {
         let message = next(&mut stream).await.unwrap().unwrap().message.unwrap();
         if let Some(Kind::Batch(batch)) = message.kind {
-            types.extend(batch.decode_events().unwrap().iter().map(|event| event.r#type()));
+            types.extend(batch.decode_events().unwrap().iter().map(JobEvent::r#type));
         }
     }
     assert_eq!(types, [JobEventType::JobCreated, JobEventType::JobUpdated]);

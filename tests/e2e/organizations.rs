@@ -189,7 +189,7 @@ const FLOW_A: &str = r#"{"workflow": {"workflowId": "flow-a", "name": "$mark", "
     {"stepId": "two", "kind": "STEP_KIND_AUTOMATIC"}]}}"#;
 
 /// So that each list has more than a page; they are asked for by pages of one.
-const PAGES: [(&str, &str); 15] = [
+const PAGES: [(&str, &str); 17] = [
     (
         "JobService/CreateJob",
         r#"{"jobId": "job-z", "job": {"title": "$mark", "workflow": {"workflowId": "flow-a"}}}"#,
@@ -226,6 +226,8 @@ const PAGES: [(&str, &str); 15] = [
         r#"{"task": {"jobId": "job-z", "type": "TASK_TYPE_QPOC", "uniqueName": "z"}}"#,
     ),
     ("TaskService/ListTaskStatuses", r#"{"pageSize": 1}"#),
+    ("JobService/WatchJob", r#"{"jobId": "job-z"}"#),
+    ("JobService/WatchJobs", "{}"),
 ];
 
 const RUN_Y: &str = r#"{"workflowInstanceId": "run-y", "status": "EXECUTION_STATUS_STARTED", "timestamp": "1633000001000",
@@ -712,7 +714,7 @@ fn two_organizations_at_once_never_meet() {
     let config = ProptestConfig {
         cases: 6,
         failure_persistence: None,
-        max_shrink_iters: 16,
+        max_shrink_iters: 4,
         ..ProptestConfig::default()
     };
     let runtime = LazyLock::new(|| {

@@ -254,7 +254,8 @@ impl Lines {
     fn audit(&self) -> String {
         let lines = String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap();
         let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        lines.filter(|line| line["target"] == "audit").map(|line| format!("{}\n", line["fields"])).collect()
+        let audit = lines.filter(|line| line["target"] == "audit");
+        audit.map(|line| line["fields"].to_string() + "\n").collect()
     }
 }
 

@@ -447,9 +447,9 @@ async fn a_snapshot_that_is_cut_off_by_expiry_is_taken_to_its_end_by_the_next_wa
     }
     let mut request = watch_from(WatchStart::Snapshot);
     let mut told = Vec::new();
-    let mut opened = 0;
+    let mut times = 0;
     loop {
-        opened += 1;
+        times += 1;
         let mut messages = subject.watch_jobs_for(1, request).await;
         let watched = Watched::to_expiry(&mut messages, async |_| {}).await;
         let jobs = watched.said.iter().filter(|said| said.contains('@'));
@@ -461,7 +461,7 @@ async fn a_snapshot_that_is_cut_off_by_expiry_is_taken_to_its_end_by_the_next_wa
         }
         assert_eq!(watched.said.last().unwrap(), "checkpoint");
     }
-    assert!(opened > 1, "it was cut off");
+    assert!(times > 1, "it was cut off");
     told.sort();
     let expected: Vec<_> = (0..JOBS).map(|n| format!("job-{n:03}@1")).collect();
     assert_eq!(told, expected, "each job once");

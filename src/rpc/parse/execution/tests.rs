@@ -83,7 +83,7 @@ fn of_workflow(request: WorkflowRequest) -> Result<ReportWorkflow, Status> {
 fn check(refusals: impl IntoIterator<Item = Option<Status>>, expected: Expect) {
     let lines =
         refusals.into_iter().map(|refusal| refusal.map_or("taken".to_owned(), |status| line(&status)));
-    expected.assert_eq(&lines.flat_map(|line| [line, "\n".to_owned()]).collect::<String>());
+    expected.assert_eq(&lines.map(|line| line + "\n").collect::<String>());
 }
 
 #[track_caller]

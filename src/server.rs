@@ -36,6 +36,7 @@ use crate::{
     },
     rpc::{
         JobService, SyncService, TaskService, WorkflowService,
+        access::OPEN_MESSAGE_BYTES_MAX,
         layer::{Gate, RequestLayer},
     },
     store::{self, MemoryStore, SledOptions, SledStore, Store},
@@ -54,8 +55,6 @@ mod tls;
 const WHOLE_SERVER: &str = "";
 /// How long those who wait may take to hear that the store has failed.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// The longest message of those who tell nothing of themselves: names of services and of files.
-const OPEN_MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// How often keys and certificates are looked at, whether they have changed.
 const REFRESH: Duration = Duration::from_millis(500);
 

@@ -23,6 +23,9 @@ pub fn of(path: &str) -> Option<Access> {
     BY_PATH.get(path).copied()
 }
 
+/// The longest message of callers who tell nothing of themselves: it names services or files.
+pub const OPEN_MESSAGE_BYTES_MAX: usize = 16 << 10;
+
 /// Whether a path is open to callers who tell nothing of themselves: health checks, and what tools ask first.
 #[must_use]
 pub fn is_open(path: &str) -> bool {

@@ -191,7 +191,7 @@ async fn whatever_comes_over_the_wire_has_its_status() {
         no message: InvalidArgument MESSAGE_MALFORMED {}: the message cannot be decoded: Missing request message
         half a message: InvalidArgument MESSAGE_MALFORMED {}: the message cannot be decoded: Unexpected EOF decoding stream
         flag of no meaning: InvalidArgument MESSAGE_MALFORMED {}: the message cannot be decoded: protocol error: received message with invalid compression flag: 7 (valid flags are 0 and 1), while sending request
-        too large: ResourceExhausted LIMIT_EXCEEDED {"limit": "message_bytes", "maximum": "4194304"}: the limit message_bytes of 4194304 would be passed
+        too large: ResourceExhausted LIMIT_EXCEEDED {"limit": "message_bytes", "maximum": "16384"}: the limit message_bytes of 16384 would be passed
         user: InvalidArgument CALLER_INVALID {"key": "holdpoint-user"}: holdpoint-user must be 1 to 64 letters, digits or -_.:@
         org: InvalidArgument CALLER_INVALID {"key": "holdpoint-org"}: holdpoint-org must be 1 to 64 letters, digits or -_.:@
         unknown method: Unimplemented -: 
@@ -239,7 +239,7 @@ async fn a_stream_ends_at_its_deadline() {
 async fn a_message_that_really_is_too_large_is_refused_by_the_limits_name() {
     let subject = Subject::start(1).await;
     let status = subject.health().await.check(of(&"x".repeat(5 << 20))).await.unwrap_err();
-    expect![[r#"ResourceExhausted LIMIT_EXCEEDED {"limit": "message_bytes", "maximum": "4194304"}: the limit message_bytes of 4194304 would be passed"#]].assert_eq(&describe(&status));
+    expect![[r#"ResourceExhausted LIMIT_EXCEEDED {"limit": "message_bytes", "maximum": "16384"}: the limit message_bytes of 16384 would be passed"#]].assert_eq(&describe(&status));
     subject.stop().await;
 }
 

@@ -3,8 +3,8 @@
 
 mod audit;
 mod body;
-mod caller;
 mod deadline;
+mod gate;
 mod trace;
 mod wire;
 
@@ -26,14 +26,17 @@ use tracing::Instrument as _;
 pub use self::{
     audit::{ChangeAudit, note},
     body::ResponseBody,
-    caller::{Gate, Now},
+    gate::{Gate, Now},
 };
 use self::{
     deadline::{Deadline, Passed},
     trace::Trace,
     wire::Wire,
 };
-use crate::{config::Limits, rpc::status};
+use crate::{
+    config::Limits,
+    rpc::{access, status},
+};
 
 /// Puts the [`RequestService`] around all services of a server.
 #[derive(Clone, Debug)]
@@ -84,7 +87,11 @@ where
         let received = Instant::now();
         let mut trace = Trace::begin(&request, received);
         let deadline = Deadline::of(request.headers(), received);
-        let wire = self.wire;
+        let wire = if access::is_open(request.uri().path()) {
+            Wire::new(access::OPEN_MESSAGE_BYTES_MAX)
+        } else {
+            self.wire
+        };
 
         let admitted = if deadline.has_passed() {
             Err(status::deadline_exceeded())

@@ -585,23 +585,22 @@ impl Records {
 
     /// Removes all that a job has beside its head and what indexes say of it: see [`apply`](Self::apply).
     pub async fn remove_parts(&mut self, job: &JobKey) -> Result<()> {
+        let mut gone = Vec::new();
         for table in Table::OF_JOB {
             let prefix = Key::of(table, job);
             let (mut start, end) = (prefix.clone().into_bytes(), prefix.end());
-            let written: Vec<_> =
-                self.writes.range(start.clone()..end.clone()).map(|(key, _)| key.clone()).collect();
-            for key in written {
-                self.write(key, None);
-            }
+            gone.extend(self.writes.range(start.clone()..end.clone()).map(|(key, _)| key.clone()));
             loop {
                 let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
                 let page = self.store.scan(self.partition, scan).await?;
                 let Some((last, _)) = page.last() else { break };
                 start = [last, &[0][..]].concat();
-                for (key, _) in &page {
-                    self.write(key.to_vec(), None);
-                }
+                gone.extend(page.iter().map(|(key, _)| key.to_vec()));
             }
+        }
+        // All of it or, where it cannot be read, nothing: other commands are in the same batch.
+        for key in gone {
+            self.write(key, None);
         }
         Ok(())
     }

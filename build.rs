@@ -4,8 +4,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const API: [&str; 10] = [
+const API: [&str; 11] = [
     "holdpoint/v1/action.proto",
+    "holdpoint/v1/admin_service.proto",
     "holdpoint/v1/errors.proto",
     "holdpoint/v1/event.proto",
     "holdpoint/v1/job.proto",
@@ -16,7 +17,11 @@ const API: [&str; 10] = [
     "holdpoint/v1/workflow.proto",
     "holdpoint/v1/workflow_service.proto",
 ];
-const STORAGE: [&str; 2] = ["holdpoint/storage/v1/records.proto", "holdpoint/storage/v1/tokens.proto"];
+const STORAGE: [&str; 3] = [
+    "holdpoint/storage/v1/backup.proto",
+    "holdpoint/storage/v1/records.proto",
+    "holdpoint/storage/v1/tokens.proto",
+];
 /// Where the protos are: ours, and what ours import.
 const INCLUDES: [&str; 2] = ["proto", "third_party/googleapis"];
 

@@ -62,9 +62,14 @@ pub(super) fn sequences_taken(events: usize) -> u64 {
     events.max(1) as u64
 }
 
-/// Reads a log entry whole.
+/// Reads a log entry, as much of it as there is.
 pub(super) fn decode_entry(record: &LogRecord) -> store::Result<LogEntry> {
-    LogEntry::decode(record.bytes.clone()).map_err(|error| damaged(record.sequence, &error))
+    let read = || {
+        let mut entry = LogEntry::decode(record.bytes.clone())?;
+        entry.merge(record.transient.clone())?;
+        Ok(entry)
+    };
+    read().map_err(|error| damaged(record.sequence, &error))
 }
 
 fn damaged(sequence: Sequence, error: &prost::DecodeError) -> store::Error {

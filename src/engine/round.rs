@@ -346,7 +346,8 @@ impl<'w> Round<'w> {
         reply
     }
 
-    /// Adds to the log what a command did: `entry` has what is neither an event nor the answered request.
+    /// Adds to the log what a command did: `entry` has what is neither an event nor the answered request. The latter, and a
+    /// command that changed nothing, are forgotten with the log; the rest is the job's history.
     fn log(
         &mut self,
         job: JobKey,
@@ -369,17 +370,22 @@ impl<'w> Round<'w> {
             .into_iter()
             .map(|event| LoggedEvent { bytes: event.encode_to_vec().into(), event: Arc::new(event) })
             .collect();
+        let changes_nothing = events.is_empty() && entry == LogEntry::default();
         let entry = LogEntry {
             org: job.org.clone(),
             job_id: job.job_id.clone(),
             time: Some(self.now),
             events: events.iter().map(|event| event.bytes.clone()).collect(),
-            request,
             ..entry
         };
-        let bytes = Bytes::from(entry.encode_to_vec());
-        self.bytes += bytes.len();
-        self.entries.push(LogRecord { sequence, job: job.clone(), deletes_job, bytes });
+        let answered = LogEntry { request, ..LogEntry::default() };
+        let (bytes, transient) = if changes_nothing {
+            (Bytes::new(), LogEntry { request: answered.request, ..entry }.encode_to_vec().into())
+        } else {
+            (entry.encode_to_vec().into(), Bytes::from(answered.encode_to_vec()))
+        };
+        self.bytes += bytes.len() + transient.len();
+        self.entries.push(LogRecord { sequence, job: job.clone(), deletes_job, bytes, transient });
         self.logged.push(Arc::new(Logged::new(sequence, job, events)));
         self.head = sequence;
     }

@@ -1,13 +1,16 @@
 //! What every [`Store`] must do. A backend is added as one `conformance!`, a promise as a function here and its name in
 //! the macro.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Batch, Error, JobKey, LogRecord, MemoryStore, Partition, Scan, Sequence, SledOptions, SledStore, Store,
+    Batch, Error, Extent, Item, JobKey, LogRecord, MemoryStore, Partition, Scan, Sequence, SledOptions,
+    SledStore, Store,
 };
+use crate::proto::storage::v1::LogReference;
 
 /// The partition that each backend has.
 pub(super) const FIRST: Partition = Partition(0);
@@ -40,7 +43,10 @@ macro_rules! conformance {
             trimming_forgets_deleted_jobs,
             trimming_many_deleted_jobs_ends,
             a_log_read_while_it_is_trimmed_has_no_gaps,
+            what_is_transient_goes_with_the_log,
             what_was_read_settles,
+            an_export_is_the_store,
+            an_export_of_a_busy_store_is_of_one_moment,
             a_closed_store_was_in_order,
         );
     };
@@ -71,7 +77,13 @@ pub(super) fn job(job_id: &str) -> JobKey {
 
 pub(super) fn entry(job_id: &str, sequence: u64) -> LogRecord {
     let bytes = format!("{job_id} at {sequence}").into();
-    LogRecord { sequence: Sequence(sequence), job: job(job_id), deletes_job: false, bytes }
+    LogRecord {
+        sequence: Sequence(sequence),
+        job: job(job_id),
+        deletes_job: false,
+        bytes,
+        transient: Bytes::new(),
+    }
 }
 
 fn deletion(job_id: &str, sequence: u64) -> LogRecord {
@@ -272,6 +284,29 @@ async fn an_entry_takes_a_sequence_for_each_event(store: &Arc<dyn Store>) {
     for (after, expected) in rows {
         assert_eq!(sequences(&log(&**store, after).await), expected, "after {after}");
     }
+}
+
+/// The history never has it.
+async fn what_is_transient_goes_with_the_log(store: &Arc<dyn Store>) {
+    let transient = |bytes: &str, transient: Bytes, sequence| LogRecord {
+        bytes: Bytes::copy_from_slice(bytes.as_bytes()),
+        transient,
+        ..entry("a", sequence)
+    };
+    let entries = vec![
+        transient("kept", large(1, 20_000), 1),
+        transient("", large(2, 20_000), 2),
+        transient("also kept", Bytes::new(), 3),
+    ];
+    commit(&**store, entries.clone(), Vec::new()).await.unwrap();
+    commit(&**store, vec![entry("b", 4)], Vec::new()).await.unwrap();
+    assert_eq!(log(&**store, 0).await[..3], entries);
+    let history = async || store.history(FIRST, &job("a"), Sequence(0), usize::MAX).await.unwrap();
+    let kept = vec![transient("kept", Bytes::new(), 1), transient("also kept", Bytes::new(), 3)];
+    assert_eq!(history().await, kept);
+    store.trim(FIRST, Sequence(4)).await.unwrap();
+    assert_eq!(sequences(&log(&**store, 3).await), [4]);
+    assert_eq!(history().await, kept);
 }
 
 async fn the_log_is_read_in_pages(store: &Arc<dyn Store>) {
@@ -537,4 +572,132 @@ async fn what_was_read_settles(store: &Arc<dyn Store>) {
 async fn a_closed_store_was_in_order(store: &Arc<dyn Store>) {
     commit(&**store, vec![entry("a", 1)], vec![set("Ja", "one")]).await.unwrap();
     store.close().await.unwrap();
+}
+
+/// What is made of a store's items.
+#[derive(Debug, Default, PartialEq)]
+struct Picture {
+    records: BTreeMap<Bytes, Bytes>,
+    histories: BTreeMap<(JobKey, Sequence), LogRecord>,
+    log: BTreeMap<Sequence, LogReference>,
+    extent: Extent,
+}
+
+impl Picture {
+    /// Each page is waited for beside `meanwhile`.
+    async fn of(store: &dyn Store, mut meanwhile: impl AsyncFnMut()) -> Self {
+        let mut export = store.export(FIRST).await.unwrap();
+        let mut picture = Self::default();
+        while let Some(items) = export.next().await.unwrap() {
+            for item in items {
+                match item {
+                    Item::Record(key, Some(value)) => drop(picture.records.insert(key, value)),
+                    Item::Record(key, None) => drop(picture.records.remove(&key)),
+                    Item::Entry(entry) => {
+                        picture.histories.insert((entry.job.clone(), entry.sequence), entry);
+                    }
+                    Item::Batch(batch) => picture
+                        .log
+                        .extend(batch.entries.into_iter().map(|entry| (Sequence(entry.sequence), entry))),
+                }
+            }
+            meanwhile().await;
+        }
+        picture.extent = export.extent();
+        picture
+    }
+}
+
+async fn an_export_is_the_store(store: &Arc<dyn Store>) {
+    let store = &**store;
+    assert_eq!(
+        Picture::of(store, async || {}).await,
+        Picture { extent: Extent { oldest: Sequence(1), head: Sequence(0) }, ..Picture::default() }
+    );
+    let long = large(3, 300_000);
+    let half = LogRecord { transient: long.clone(), ..entry("a", 1) };
+    commit(store, vec![half, entry("b", 3)], vec![set("Ja", long.clone()), set("Jb", "x")]).await.unwrap();
+    commit(
+        store,
+        vec![LogRecord { bytes: long.clone(), ..entry("a", 4) }],
+        vec![remove("Jb"), set("Wz", "")],
+    )
+    .await
+    .unwrap();
+    commit(store, vec![entry("a", 5)], Vec::new()).await.unwrap();
+    for trimmed in [false, true] {
+        if trimmed {
+            store.trim(FIRST, Sequence(5)).await.unwrap();
+        }
+        let picture = Picture::of(store, async || {}).await;
+        let records = [("Ja", long.clone()), ("Wz", Bytes::new())];
+        assert_eq!(picture.records, records.map(|(key, value)| (key.into(), value)).into());
+        let oldest = Sequence(if trimmed { 5 } else { 1 });
+        assert_eq!(picture.extent, Extent { oldest, head: Sequence(5) });
+        assert_eq!(
+            picture.log.keys().map(|at| at.0).collect::<Vec<_>>(),
+            if trimmed { vec![5] } else { vec![1, 3, 4, 5] }
+        );
+        for name in ["a", "b"] {
+            let history = store.history(FIRST, &job(name), Sequence(0), usize::MAX).await.unwrap();
+            let of_job = picture.histories.iter().filter(|((of, _), _)| *of == job(name));
+            assert_eq!(of_job.map(|(_, entry)| entry.clone()).collect::<Vec<_>>(), history);
+        }
+        if !trimmed {
+            let logged = log(store, 0).await;
+            assert_eq!(
+                picture.log.into_values().collect::<Vec<_>>(),
+                logged.iter().map(LogRecord::reference).collect::<Vec<_>>()
+            );
+        }
+    }
+}
+
+/// Every commit adds one to each of many counters, at both ends of the keys; a trim waits meanwhile.
+async fn an_export_of_a_busy_store_is_of_one_moment(store: &Arc<dyn Store>) {
+    const KEYS: usize = 40;
+    let stop = CancellationToken::new();
+    let writer = {
+        let (store, stop) = (Arc::clone(store), stop.clone());
+        tokio::spawn(async move {
+            let mut count = 0_usize;
+            while !stop.is_cancelled() {
+                count += 1;
+                let counter = |index: usize| {
+                    // Some in chunks, some not, and now and then one is not there.
+                    let value = (count % 7 != index % 7)
+                        .then(|| Bytes::from(count.to_string().repeat(1 + 200 * index)));
+                    (Bytes::from(format!("{}{index}", if index % 2 == 0 { 'A' } else { 'Y' })), value)
+                };
+                let mut writes: Vec<_> = (0..KEYS).map(counter).collect();
+                writes.push(set("W", count.to_string()));
+                commit(&*store, vec![entry("a", count as u64)], writes).await.unwrap();
+            }
+        })
+    };
+    let mut heads = store.head(FIRST);
+    heads.wait_for(|head| head.0 > 3).await.unwrap();
+    let mut last = 0;
+    for _ in 0..5 {
+        let mut heads = store.head(FIRST);
+        let picture = Picture::of(&**store, async || {
+            let now = heads.borrow_and_update().0;
+            heads.wait_for(|head| head.0 > now).await.unwrap();
+        })
+        .await;
+        let count = picture.extent.head.0;
+        assert!(count > last, "it goes on");
+        last = count;
+        assert_eq!(picture.log.keys().map(|at| at.0).collect::<Vec<_>>(), (1..=count).collect::<Vec<_>>());
+        assert_eq!(picture.histories.len() as u64, count);
+        assert_eq!(picture.records[&b"W"[..]], count.to_string());
+        for (key, value) in picture.records.iter().filter(|(key, _)| key.len() > 1) {
+            let index: usize = std::str::from_utf8(&key[1..]).unwrap().parse().unwrap();
+            assert_eq!(*value, count.to_string().repeat(1 + 200 * index), "{key:?}");
+        }
+        let there = (0..KEYS).filter(|index| count % 7 != (index % 7) as u64).count();
+        assert_eq!(picture.records.len(), there + 1);
+    }
+    stop.cancel();
+    writer.await.unwrap();
 }

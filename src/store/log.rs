@@ -43,11 +43,11 @@ impl Page {
 
     /// Takes the record, or says that the page is full.
     pub(super) fn push(&mut self, record: LogRecord) -> bool {
-        let fits = record.bytes.len() <= self.bytes_left;
+        let fits = record.size() <= self.bytes_left;
         if !fits && !self.records.is_empty() {
             return false;
         }
-        self.bytes_left = self.bytes_left.saturating_sub(record.bytes.len());
+        self.bytes_left = self.bytes_left.saturating_sub(record.size());
         self.records.push(record);
         fits
     }

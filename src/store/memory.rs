@@ -14,9 +14,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Batch, Error, JobKey, LogRecord, Partition, Result, Scan, Sequence, Store, StoreId,
+    Batch, Error, Export, ExportError, Extent, Item, JobKey, LogRecord, Partition, Result, Scan, Sequence,
+    Store, StoreId,
     log::{Page, head_after},
 };
+use crate::proto::storage::v1::LogBatch;
 
 /// A store in memory, with one partition.
 pub struct MemoryStore {
@@ -79,12 +81,27 @@ impl State {
                 None => self.records.remove(&key),
             };
         }
-        for entry in &batch.entries {
-            self.history.insert((entry.job.clone(), entry.sequence), entry.clone());
+        for entry in batch.entries.iter().filter(|entry| !entry.bytes.is_empty()) {
+            // As much of it as outlives the log.
+            let entry = LogRecord { transient: Bytes::new(), ..entry.clone() };
+            self.history.insert((entry.job.clone(), entry.sequence), entry);
         }
         if !batch.entries.is_empty() {
             self.batches.insert(end, batch.entries);
         }
+    }
+
+    fn items(&self) -> Vec<Item> {
+        let records = self.records.iter().map(|(key, value)| Item::Record(key.clone(), Some(value.clone())));
+        let entries = self.history.values().cloned().map(Item::Entry);
+        let mut first = self.oldest;
+        let batches = self.batches.iter().map(|(end, entries)| {
+            let entries = entries.iter().map(LogRecord::reference).collect();
+            let batch = LogBatch { first_sequence: first.0, entries };
+            first = end.next();
+            Item::Batch(batch)
+        });
+        records.chain(entries).chain(batches).collect()
     }
 
     fn trim(&mut self, before: Sequence) {
@@ -194,7 +211,29 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn export(&self, _partition: Partition) -> std::result::Result<Box<dyn Export>, ExportError> {
+        let state = self.read();
+        let extent = Extent { oldest: state.oldest, head: *self.head.borrow() };
+        Ok(Box::new(MemoryExport { items: Some(state.items()), extent }))
+    }
+
     async fn close(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+struct MemoryExport {
+    items: Option<Vec<Item>>,
+    extent: Extent,
+}
+
+#[async_trait]
+impl Export for MemoryExport {
+    async fn next(&mut self) -> std::result::Result<Option<Vec<Item>>, ExportError> {
+        Ok(self.items.take())
+    }
+
+    fn extent(&self) -> Extent {
+        self.extent
     }
 }

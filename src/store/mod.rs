@@ -6,9 +6,11 @@
 //!
 //! This module must not decide anything about a job, and must not know who asks.
 
+mod backup;
 mod barrier;
 #[cfg(test)]
 mod conformance;
+mod export;
 mod keys;
 mod log;
 mod memory;
@@ -23,9 +25,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::{
+    backup::{BackupError, BackupInfo, BackupReader, BackupWriter},
+    export::{EXPORT_WAITING_BYTES_MAX, Export, ExportError, Extent, Item},
     memory::MemoryStore,
     records::{Dependent, Due, Index, IndexPage, IndexPlace, JobKey, Records, TaskRun},
-    sled::{OpenError, SledOptions, SledStore},
+    sled::{OpenError, RestoreError, Restored, SledOptions, SledStore},
 };
 
 /// Names a store. A new store gets a new one, also a restored copy, so that a position in the old one is not taken for a
@@ -65,8 +69,11 @@ pub struct LogRecord {
     pub job: JobKey,
     /// The command deletes the job: the job's history goes when the log is trimmed past this entry.
     pub deletes_job: bool,
-    /// A `storage.v1.LogEntry`, encoded. At most a few MiB.
+    /// What the job's history keeps: a `storage.v1.LogEntry`, encoded. At most a few MiB. Where it is empty the entry is in
+    /// no history.
     pub bytes: Bytes,
+    /// What is forgotten when the log is trimmed past the entry: more of the `LogEntry`, to be merged into it.
+    pub transient: Bytes,
 }
 
 /// What is made durable in one step.
@@ -91,6 +98,15 @@ pub struct Scan {
     pub reverse: bool,
     /// At most so many keys.
     pub limit: usize,
+}
+
+/// What a store takes, and the room it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// How much its files take.
+    pub disk_bytes: u64,
+    /// How much more could be written; `None` where that is not known, or there are no files.
+    pub free_bytes: Option<u64>,
 }
 
 /// Why a store did not do what it was asked.
@@ -164,6 +180,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets log entries before a place, or fewer: the newest batch always stays.
     async fn trim(&self, partition: Partition, before: Sequence) -> Result<()>;
+
+    /// Begins to copy a partition while it changes.
+    async fn export(&self, partition: Partition) -> std::result::Result<Box<dyn Export>, ExportError>;
+
+    /// What it takes, and the room it has. It asks the file system: not to be called for each command.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 
     /// Ends the store in good order. Nothing may be asked of it afterwards.
     async fn close(&self) -> Result<()>;

@@ -653,6 +653,10 @@ impl Store for Valve {
         self.inner.trim(partition, before).await
     }
 
+    async fn export(&self, partition: Partition) -> Result<Box<dyn store::Export>, store::ExportError> {
+        self.inner.export(partition).await
+    }
+
     async fn close(&self) -> store::Result<()> {
         self.inner.close().await
     }

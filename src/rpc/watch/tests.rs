@@ -257,6 +257,10 @@ impl Store for Slow {
         self.0.trim(partition, before).await
     }
 
+    async fn export(&self, partition: Partition) -> Result<Box<dyn store::Export>, store::ExportError> {
+        self.0.export(partition).await
+    }
+
     async fn close(&self) -> store::Result<()> {
         self.0.close().await
     }

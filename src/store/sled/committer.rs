@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::Ordering,
@@ -20,14 +19,10 @@ use tokio::sync::oneshot;
 
 use super::{
     Durable, Shared, Step, failed,
-    open::panic_text,
     stage::{self, Changes},
-    tables, trim, value,
+    tables, trim, unless_panicked, value,
 };
-use crate::{
-    proto::storage::v1::{LogBatch, LogReference},
-    store::{Batch, Error, Result, Sequence, log::head_after},
-};
+use crate::store::{Batch, Error, Result, Sequence, export::log_batch, log::head_after};
 
 /// How far the witness may lag behind the head.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
@@ -35,10 +30,6 @@ const WITNESS_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[error("the store is closed")]
 struct Closed;
-
-#[derive(Debug, thiserror::Error)]
-#[error("the store panicked: {0}")]
-struct Panicked(String);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the witness of the head was not written: {0}")]
@@ -151,14 +142,15 @@ impl Worker {
 
     /// The next request; none when there is time for something else.
     fn next(&self, requests: &mpsc::Receiver<Request>) -> std::result::Result<Option<Request>, Closed> {
-        if !self.trims.is_empty() {
+        if !self.trims.is_empty() && self.shared.exporting().is_none() {
             return match requests.try_recv() {
                 Ok(request) => Ok(Some(request)),
                 Err(TryRecvError::Empty) => Ok(None),
                 Err(TryRecvError::Disconnected) => Err(Closed),
             };
         }
-        if self.failure.is_none() && self.witnessed < *self.shared.head.borrow() {
+        let is_behind = self.failure.is_none() && self.witnessed < *self.shared.head.borrow();
+        if is_behind || !self.trims.is_empty() {
             let wait = WITNESS_EVERY.saturating_sub(self.witnessed_at.elapsed());
             return match requests.recv_timeout(wait) {
                 Ok(request) => Ok(Some(request)),
@@ -174,8 +166,7 @@ impl Worker {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| write(self)))
-            .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic_text(&*panic))))));
+        let outcome = unless_panicked(|| write(self));
         if let Err(failure) = &outcome {
             self.failure = Some(failure.clone());
             self.shared.durable.send_modify(|durable| durable.failure = Some(failure.clone()));
@@ -204,8 +195,14 @@ impl Worker {
             let _gate = shared.gate.write();
             stage::apply_marked(&shared.tree, &changes)?;
         }
+        let mut exporting = shared.exporting();
+        if let Some(exporting) = exporting.as_mut() {
+            exporting.changed.note(batch);
+            exporting.head = head;
+        }
         // The head first: whoever has settled finds it past all that was read.
         shared.head.send_replace(head);
+        drop(exporting);
         shared.durable.send_modify(|durable| durable.applied = self.applied);
         Ok(())
     }
@@ -213,10 +210,9 @@ impl Worker {
     fn plan(&mut self, batch: &Batch, head: Sequence) -> Result<Changes> {
         let mut changes = Changes::default();
         let mut replaced = Vec::new();
-        for entry in &batch.entries {
+        for entry in batch.entries.iter().filter(|entry| !entry.bytes.is_empty()) {
             let key = tables::entry(&entry.job, entry.sequence);
-            let payload = [&[u8::from(entry.deletes_job)], &*entry.bytes].concat();
-            self.set(&mut changes, key, &payload);
+            self.set(&mut changes, key, &tables::entry_value(entry));
         }
         for (key, value) in &batch.writes {
             if let Some(raw) = self.shared.tree.get(key).map_err(failed)? {
@@ -227,14 +223,7 @@ impl Worker {
                 None => changes.remove(key.to_vec()),
             }
         }
-        if !batch.entries.is_empty() {
-            let references = batch.entries.iter().map(|entry| LogReference {
-                org: entry.job.org.clone(),
-                job_id: entry.job.job_id.clone(),
-                sequence: entry.sequence.0,
-                deletes_job: entry.deletes_job,
-            });
-            let log_batch = LogBatch { first_sequence: batch.first.0, entries: references.collect() };
+        if let Some(log_batch) = log_batch(batch) {
             self.set(&mut changes, tables::batch(head), &log_batch.encode_to_vec());
         }
         replaced.into_iter().flat_map(value::Chunks::keys).for_each(|key| changes.remove(key));
@@ -258,8 +247,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Does a piece of the first trim that waits.
+    /// Does a piece of the first trim that waits. While the store is exported, none.
     fn trim(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let exporting = shared.exporting();
+        if exporting.is_some() {
+            return;
+        }
         let Some((before, reply)) = self.trims.pop_front() else { return };
         let mut done = false;
         let outcome = self.guarded(|worker| {

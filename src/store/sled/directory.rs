@@ -11,6 +11,7 @@
 //! that this is noticed.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -19,7 +20,7 @@ use std::{
 use uuid::Uuid;
 
 use super::OpenError;
-use crate::store::{Sequence, StoreId, barrier};
+use crate::store::{Sequence, StoreId, Usage, barrier};
 
 /// The newest format of the data directory that this version reads and writes.
 const FORMAT: u32 = 1;
@@ -67,10 +68,30 @@ impl Directory {
         if self.witness_path().exists() || self.sled().exists() {
             return Err(OpenError::Unformatted { directory: self.path.clone() });
         }
-        let id = Uuid::now_v7();
-        self.replace("FORMAT", &format!("format {FORMAT}\nstore {id}\n"))
-            .map_err(OpenError::io("write", &self.path.join("FORMAT")))?;
-        Ok(StoreId(id))
+        let id = StoreId(Uuid::now_v7());
+        self.write_format(id).map_err(OpenError::io("write", &self.path.join("FORMAT")))?;
+        Ok(id)
+    }
+
+    /// Makes the directory one of a store.
+    pub(super) fn write_format(&self, id: StoreId) -> io::Result<()> {
+        self.replace("FORMAT", &format!("format {FORMAT}\nstore {}\n", id.0))
+    }
+
+    /// Whether nothing is in it but the lock, and what file systems put there by themselves.
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        let is_ours = |name: &OsStr| name == "LOCK" || name == "lost+found";
+        for entry in fs::read_dir(&self.path)? {
+            if !is_ours(&entry?.file_name()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What its files take, and the room beside them. 0 and unknown where that cannot be read.
+    pub(super) fn usage(&self) -> Usage {
+        Usage { disk_bytes: bytes_below(&self.path), free_bytes: barrier::free_bytes(&self.path) }
     }
 
     /// The head that the store has at least; none where no store was ever open here.
@@ -137,6 +158,17 @@ impl Directory {
     fn witness_path(&self) -> PathBuf {
         self.path.join("witness")
     }
+}
+
+/// Files come and go meanwhile.
+fn bytes_below(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 /// None where the text is not of this format, nor of another.

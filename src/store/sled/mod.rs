@@ -6,8 +6,10 @@
 
 mod committer;
 mod directory;
+mod export;
 mod open;
 mod read;
+mod restore;
 mod stage;
 mod tables;
 #[cfg(test)]
@@ -17,8 +19,10 @@ mod value;
 
 use std::{
     fmt,
+    io::Read,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, RwLock, atomic::AtomicU64, atomic::Ordering},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
 };
 
 use ::sled::Db;
@@ -26,10 +30,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-pub use self::open::OpenError;
-use self::{committer::Committer, directory::Directory, open::Opened};
+use self::{
+    committer::Committer,
+    directory::Directory,
+    export::{Exporting, SledExport},
+    open::{Opened, panic_text},
+};
+pub use self::{
+    open::OpenError,
+    restore::{RestoreError, Restored},
+};
 use super::{
-    Batch, Error, JobKey, LogRecord, Partition, Result, Scan, Sequence, Store, StoreId, barrier::Barrier,
+    BackupReader, Batch, Error, Export, ExportError, JobKey, LogRecord, Partition, Result, Scan, Sequence,
+    Store, StoreId, Usage, barrier::Barrier,
 };
 
 /// How sled is run.
@@ -66,8 +79,10 @@ struct Shared {
     durable: watch::Sender<Durable>,
     /// Held for writing while a commit is applied in more than one step.
     gate: RwLock<()>,
+    /// Set while the store is exported.
+    exporting: Mutex<Option<Exporting>>,
     #[cfg(test)]
-    failing: std::sync::Mutex<Option<Step>>,
+    failing: Mutex<Option<Step>>,
     // Let go after the database.
     directory: Directory,
 }
@@ -101,6 +116,19 @@ impl SledStore {
         Self::open_with(directory, options, &Barrier::of_process())
     }
 
+    /// Makes a store in a directory, which must be empty or not be there, from a backup. It has a name of its own. Cut off
+    /// at any moment, it leaves a directory that no server opens.
+    ///
+    /// # Errors
+    /// See [`RestoreError`].
+    pub fn restore(
+        directory: &Path,
+        options: &SledOptions,
+        backup: BackupReader<impl Read>,
+    ) -> std::result::Result<Restored, RestoreError> {
+        restore::restore(directory, options, backup)
+    }
+
     fn open_with(
         path: &Path,
         options: &SledOptions,
@@ -115,8 +143,9 @@ impl SledStore {
             applied: AtomicU64::new(0),
             durable: watch::Sender::new(Durable::default()),
             gate: RwLock::new(()),
+            exporting: Mutex::new(None),
             #[cfg(test)]
-            failing: std::sync::Mutex::new(None),
+            failing: Mutex::new(None),
             directory,
         });
         let committer = Committer::start(Arc::clone(&shared), generation)
@@ -174,11 +203,7 @@ impl Store for SledStore {
     }
 
     async fn settle(&self, _partition: Partition) -> Result<()> {
-        let applied = self.shared.applied.load(Ordering::SeqCst);
-        let mut durable = self.shared.durable.subscribe();
-        let decided = durable.wait_for(|durable| durable.has_decided(applied)).await;
-        let decided = decided.expect("the sender lives as long as the store");
-        decided.failure.clone().map_or(Ok(()), Err)
+        self.shared.settled().await
     }
 
     fn head(&self, _partition: Partition) -> watch::Receiver<Sequence> {
@@ -207,9 +232,27 @@ impl Store for SledStore {
         self.committer.trim(before).await
     }
 
+    async fn export(&self, _partition: Partition) -> std::result::Result<Box<dyn Export>, ExportError> {
+        Ok(Box::new(SledExport::begin(Arc::clone(&self.shared))?))
+    }
+
+    fn usage(&self) -> Usage {
+        self.shared.directory.usage()
+    }
+
     async fn close(&self) -> Result<()> {
         self.committer.close().await
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the store panicked: {0}")]
+struct Panicked(String);
+
+/// What sled was asked for; its panic is an error.
+fn unless_panicked<T>(ask: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(ask))
+        .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic_text(&*panic))))))
 }
 
 /// An error of sled as one of the store.
@@ -221,4 +264,8 @@ fn failed(error: ::sled::Error) -> Error {
         | ::sled::Error::ReportableBug(_)
         | ::sled::Error::Io(_) => Error::Failed(Arc::new(error)),
     }
+}
+
+fn half_applied() -> Error {
+    Error::Corrupt("a commit was applied in part only".to_owned())
 }

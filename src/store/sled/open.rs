@@ -170,7 +170,7 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").to_owned()
 }
 
-fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
+pub(super) fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
     let config = ::sled::Config::new()
         .path(path)
         .cache_capacity(options.cache_bytes)

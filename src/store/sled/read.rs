@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes};
 use prost::Message as _;
 
 use super::{
-    Shared, failed, tables,
+    Shared, failed, half_applied, tables,
     value::{self, corrupt},
 };
 use crate::{
@@ -107,11 +107,14 @@ impl Shared {
 
     /// The entry behind a reference; none if it is gone.
     fn entry(&self, reference: LogReference) -> Result<Option<LogRecord>> {
-        let sequence = Sequence(reference.sequence);
-        let job = JobKey { org: reference.org, job_id: reference.job_id };
+        let LogReference { org, job_id, sequence, deletes_job, transient, all_transient } = reference;
+        let (job, sequence) = (JobKey { org, job_id }, Sequence(sequence));
+        if all_transient {
+            return Ok(Some(LogRecord { sequence, job, deletes_job, bytes: Bytes::new(), transient }));
+        }
         let key = tables::entry(&job, sequence);
         let Some(stored) = value::get(&self.tree, &key)? else { return Ok(None) };
-        record(&key, job, sequence, stored).map(Some)
+        Ok(Some(LogRecord { transient, ..record(&key, job, sequence, stored)? }))
     }
 
     /// Why a part of the log after a place is not there.
@@ -124,12 +127,8 @@ impl Shared {
     }
 }
 
-/// An entry as it is stored: whether it deletes its job, then its bytes.
-fn record(key: &[u8], job: JobKey, sequence: Sequence, mut stored: Bytes) -> Result<LogRecord> {
+/// An entry as a history has it.
+pub(super) fn record(key: &[u8], job: JobKey, sequence: Sequence, mut stored: Bytes) -> Result<LogRecord> {
     let deletes_job = stored.try_get_u8().map_err(|_| corrupt(key, "is no entry of the log"))? != 0;
-    Ok(LogRecord { sequence, job, deletes_job, bytes: stored })
-}
-
-fn half_applied() -> Error {
-    Error::Corrupt("a commit was applied in part only".to_owned())
+    Ok(LogRecord { sequence, job, deletes_job, bytes: stored, transient: Bytes::new() })
 }

@@ -55,7 +55,7 @@ impl Changes {
     }
 
     /// Applies them in as many steps as they need.
-    fn apply_in_steps(&self, tree: &Tree) -> Result<()> {
+    pub(super) fn apply_in_steps(&self, tree: &Tree) -> Result<()> {
         let mut start = 0;
         let mut bytes = 0;
         for (index, change) in self.list.iter().enumerate() {

@@ -5,12 +5,12 @@
 
 use std::ops::RangeInclusive;
 
-use crate::store::{JobKey, Sequence};
+use crate::store::{JobKey, LogRecord, Sequence};
 
 /// The entries of the log by job and sequence: also the history of a job.
-const ENTRIES: u8 = b'E';
+pub(super) const ENTRIES: u8 = b'E';
 /// The batches of the log by the sequence of their last event.
-const BATCHES: u8 = b'L';
+pub(super) const BATCHES: u8 = b'L';
 /// Single values about the store.
 const META: u8 = b'M';
 /// The parts of values too large for one key, by generation and index.
@@ -49,6 +49,24 @@ pub(super) fn entry(job: &JobKey, sequence: Sequence) -> Vec<u8> {
     }
     key.extend_from_slice(&sequence.0.to_be_bytes());
     key
+}
+
+/// An entry as it is stored: whether it deletes its job, then its bytes.
+pub(super) fn entry_value(record: &LogRecord) -> Vec<u8> {
+    [&[u8::from(record.deletes_job)], &*record.bytes].concat()
+}
+
+/// The organization and the job in the key of an entry.
+pub(super) fn entry_job(key: &[u8]) -> Option<[&str; 2]> {
+    let (job, _) = key.get(1..)?.split_last_chunk::<8>()?;
+    let (org, job_id) = std::str::from_utf8(job).ok()?.strip_suffix('\0')?.split_once('\0')?;
+    Some([org, job_id])
+}
+
+/// Where the keys after a table begin that says nothing of the store's content, if a key is in one.
+pub(super) fn after_internal(key: &[u8]) -> Option<Vec<u8>> {
+    let table = *key.first().filter(|table| [META, CHUNKS, STAGE].contains(table))?;
+    Some(vec![table + 1])
 }
 
 pub(super) fn batch(last: Sequence) -> Vec<u8> {

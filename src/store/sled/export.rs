@@ -1,0 +1,170 @@
+//! A copy of the store while it changes: a scan from the first key to the last, and beside it whatever is committed
+//! meanwhile. What the scan met half-done is completed by the commit, which is given after it.
+//!
+//! The log is not trimmed while a copy is made: a history that is removed under the scan would be copied in part.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, MutexGuard, PoisonError},
+};
+
+use ::sled::IVec;
+use async_trait::async_trait;
+use prost::Message as _;
+
+use super::{
+    Shared, failed, half_applied,
+    read::record,
+    tables,
+    value::{self, corrupt},
+};
+use crate::{
+    proto::storage::v1::LogBatch,
+    store::{
+        Error, JobKey, Result, Sequence,
+        export::{Changed, EXPORT_PAGE_BYTES, Export, ExportError, Extent, Item},
+    },
+};
+
+/// What is changed while a copy is made.
+#[derive(Debug)]
+pub(super) struct Exporting {
+    pub(super) changed: Changed,
+    pub(super) head: Sequence,
+}
+
+pub(super) struct SledExport {
+    shared: Arc<Shared>,
+    /// Where the scan goes on; none once it is done.
+    from: Option<Vec<u8>>,
+    ready: VecDeque<Item>,
+    extent: Extent,
+}
+
+impl Shared {
+    pub(super) fn exporting(&self) -> MutexGuard<'_, Option<Exporting>> {
+        self.exporting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SledExport {
+    pub(super) fn begin(shared: Arc<Shared>) -> std::result::Result<Self, ExportError> {
+        let mut exporting = shared.exporting();
+        if exporting.is_some() {
+            return Err(ExportError::UnderWay);
+        }
+        *exporting = Some(Exporting { changed: Changed::default(), head: *shared.head.borrow() });
+        drop(exporting);
+        Ok(Self { shared, from: Some(Vec::new()), ready: VecDeque::new(), extent: Extent::default() })
+    }
+
+    /// The next items of the scan.
+    fn scan(&mut self) -> Result<()> {
+        let Some(mut from) = self.from.take() else { return Ok(()) };
+        let _gate = self.shared.gate.read().map_err(|_| half_applied())?;
+        let mut bytes = 0;
+        'tables: loop {
+            for item in self.shared.tree.range(from.clone()..) {
+                let (key, raw) = item.map_err(failed)?;
+                if let Some(after) = tables::after_internal(&key) {
+                    from = after;
+                    continue 'tables;
+                }
+                if let Some(item) = self.item(&key, raw)? {
+                    bytes += item.bytes();
+                    self.ready.push_back(item);
+                }
+                if bytes >= EXPORT_PAGE_BYTES {
+                    self.from = Some([&*key, &[0]].concat());
+                    return Ok(());
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    /// What is at a key; none where it is gone since.
+    fn item(&self, key: &IVec, raw: IVec) -> Result<Option<Item>> {
+        let Some(value) = value::resolve(&self.shared.tree, key, raw)? else { return Ok(None) };
+        let sequence = || tables::sequence(key).ok_or_else(|| corrupt(key, "has no place in the log"));
+        let item = match key.first() {
+            Some(&tables::ENTRIES) => {
+                let [org, job_id] = tables::entry_job(key).ok_or_else(|| corrupt(key, "names no job"))?;
+                let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
+                Item::Entry(record(key, job, sequence()?, value)?)
+            }
+            Some(&tables::BATCHES) => {
+                let batch = LogBatch::decode(value).map_err(|_| corrupt(key, "is no batch of the log"))?;
+                Item::Batch(batch)
+            }
+            _ => Item::Record(bytes::Bytes::copy_from_slice(key), Some(value)),
+        };
+        Ok(Some(item))
+    }
+
+    /// What was committed meanwhile.
+    fn follow(&mut self) -> std::result::Result<(), ExportError> {
+        let mut exporting = self.shared.exporting();
+        let exporting = exporting.as_mut().ok_or(ExportError::Behind)?;
+        if exporting.changed.is_too_much() {
+            return Err(ExportError::Behind);
+        }
+        self.ready.extend(exporting.changed.take());
+        self.extent = Extent { oldest: self.shared.oldest(), head: exporting.head };
+        Ok(())
+    }
+
+    fn page(&mut self) -> Option<Vec<Item>> {
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        while bytes < EXPORT_PAGE_BYTES
+            && let Some(item) = self.ready.pop_front()
+        {
+            bytes += item.bytes();
+            page.push(item);
+        }
+        (!page.is_empty()).then_some(page)
+    }
+}
+
+#[async_trait]
+impl Export for SledExport {
+    async fn next(&mut self) -> std::result::Result<Option<Vec<Item>>, ExportError> {
+        loop {
+            if let Some(page) = self.page() {
+                return Ok(Some(page));
+            }
+            if self.from.is_none() {
+                return Ok(None);
+            }
+            self.scan()?;
+            if self.from.is_none() {
+                // What the scan has seen of commits that are under way must be durable, and be given.
+                self.shared.settled().await?;
+            }
+            self.follow()?;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn extent(&self) -> Extent {
+        self.extent
+    }
+}
+
+impl Drop for SledExport {
+    fn drop(&mut self) {
+        *self.shared.exporting() = None;
+    }
+}
+
+impl Shared {
+    /// Returns when all that reads could have seen before the call is durable.
+    pub(super) async fn settled(&self) -> Result<()> {
+        let applied = self.applied.load(std::sync::atomic::Ordering::SeqCst);
+        let mut durable = self.durable.subscribe();
+        let decided = durable.wait_for(|durable| durable.has_decided(applied)).await;
+        let decided = decided.expect("the sender lives as long as the store");
+        decided.failure.clone().map_or(Ok(()), Err::<(), Error>)
+    }
+}

@@ -1,0 +1,142 @@
+//! A new data directory from a backup.
+
+use std::{io::Read, path::Path};
+
+use prost::Message as _;
+
+use super::{
+    SledOptions,
+    directory::Directory,
+    failed,
+    open::{OpenError, open_tree},
+    stage::Changes,
+    tables, unless_panicked, value,
+};
+use crate::store::{
+    Error, Result as StoreResult, Sequence, StoreId,
+    backup::{BackupError, BackupReader},
+    export::{Extent, Item},
+};
+
+/// Why no data directory was made. The texts are for an operator.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// What is there may be needed still.
+    #[error("{} is not empty: a data directory is restored into one that is empty or not there", directory.display())]
+    NotEmpty {
+        /// The directory.
+        directory: std::path::PathBuf,
+    },
+    /// The backup cannot be used.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// It is of a store that had several.
+    #[error("the backup has {partitions} partitions, and a data directory has one")]
+    Partitions {
+        /// How many.
+        partitions: u16,
+    },
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database could not be written.
+    #[error("the database cannot be written")]
+    Write(#[from] Error),
+}
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The name of the new store.
+    pub store: StoreId,
+    /// How far its log reaches.
+    pub extent: Extent,
+    /// How many records and log entries it has.
+    pub items: u64,
+}
+
+/// Makes a data directory. Until the last step it is one that no server opens.
+pub(super) fn restore(
+    path: &Path,
+    options: &SledOptions,
+    mut backup: BackupReader<impl Read>,
+) -> Result<Restored, RestoreError> {
+    let partitions = backup.info().partitions;
+    if partitions != 1 {
+        return Err(RestoreError::Partitions { partitions });
+    }
+    let directory = Directory::hold(path)?;
+    if !directory.is_empty().map_err(OpenError::io("read", path))? {
+        return Err(RestoreError::NotEmpty { directory: path.to_owned() });
+    }
+    let id = StoreId(uuid::Uuid::now_v7());
+    let tree = open_tree(&directory.sled(), options)?;
+    let mut import = Import { tree: &tree, generation: 0, items: 0 };
+    let stored = value::encode(tables::STORE_ID, id.0.as_bytes());
+    tree.insert(tables::STORE_ID, stored).map_err(failed)?;
+    while let Some((_, items)) = backup.next()? {
+        unless_panicked(|| import.take(items))?;
+    }
+    let extent = backup.extents()[0];
+    if extent.oldest > Sequence(1) {
+        let stored = value::encode(tables::OLDEST, &extent.oldest.0.to_be_bytes());
+        tree.insert(tables::OLDEST, stored).map_err(failed)?;
+    }
+    tree.flush().map_err(failed)?;
+    let items = import.items;
+    directory.sync_sled().map_err(OpenError::io("sync", path))?;
+    directory.write_witness(extent.head).map_err(OpenError::io("write the witness in", path))?;
+    // Now it is one.
+    directory.write_format(id).map_err(OpenError::io("write FORMAT in", path))?;
+    Ok(Restored { store: id, extent, items })
+}
+
+struct Import<'a> {
+    tree: &'a ::sled::Db,
+    /// The next one for chunks.
+    generation: u64,
+    items: u64,
+}
+
+impl Import<'_> {
+    fn take(&mut self, items: Vec<Item>) -> StoreResult<()> {
+        let mut changes = Changes::default();
+        for item in items {
+            self.items += 1;
+            match item {
+                Item::Record(key, value) => {
+                    // One that was given before may have chunks.
+                    if let Some(raw) = self.tree.get(&key).map_err(failed)? {
+                        let chunks = value::chunks_of(&key, &raw)?;
+                        chunks.into_iter().flat_map(value::Chunks::keys).for_each(|key| changes.remove(key));
+                    }
+                    match value {
+                        Some(value) => self.set(&mut changes, key.to_vec(), &value),
+                        None => changes.remove(key.to_vec()),
+                    }
+                }
+                Item::Entry(record) => {
+                    let key = tables::entry(&record.job, record.sequence);
+                    self.set(&mut changes, key, &tables::entry_value(&record));
+                }
+                Item::Batch(batch) => {
+                    let Some(last) = batch.entries.last() else { continue };
+                    let key = tables::batch(Sequence(last.sequence));
+                    self.set(&mut changes, key, &batch.encode_to_vec());
+                }
+            }
+        }
+        changes.apply_in_steps(self.tree)
+    }
+
+    fn set(&mut self, changes: &mut Changes, key: Vec<u8>, payload: &[u8]) {
+        let parts = value::encode_any(key, payload, || {
+            self.generation += 1;
+            self.generation - 1
+        });
+        for (key, stored) in parts {
+            changes.set(key, stored);
+        }
+    }
+}

@@ -9,6 +9,7 @@
 //! Nothing here knows gRPC, and nothing here decides what a job may do: that is the domain's.
 
 mod catalogue;
+mod check;
 mod command;
 mod environment;
 mod follower;
@@ -47,6 +48,7 @@ use self::{
     writer::{Decide, Execution, Work, Writer},
 };
 pub use self::{
+    check::{Findings, check},
     command::{Command, Origin, RequestStamp, Target},
     environment::{Environment, System},
     holds::{HoldPage, HoldPlace, HoldQuery},

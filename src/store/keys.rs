@@ -50,6 +50,30 @@ impl Table {
     ];
 }
 
+/// What the table of a letter is called where people read of it.
+#[must_use]
+pub fn table_name(letter: u8) -> &'static str {
+    const NAMES: [(Table, &str); 16] = [
+        (Table::Attempt, "attempt"),
+        (Table::AttemptTask, "task of an attempt"),
+        (Table::Client, "client id"),
+        (Table::Due, "due time"),
+        (Table::Dependent, "dependent"),
+        (Table::Hold, "hold"),
+        (Table::Index, "index entry"),
+        (Table::Instance, "workflow instance"),
+        (Table::Job, "job"),
+        (Table::Report, "report"),
+        (Table::Step, "step"),
+        (Table::Sync, "sync record"),
+        (Table::Task, "task"),
+        (Table::TaskIndex, "index entry of a task"),
+        (Table::TaskJob, "task id"),
+        (Table::Workflow, "workflow"),
+    ];
+    NAMES.into_iter().find(|(table, _)| *table as u8 == letter).map_or("record of no table", |(_, name)| name)
+}
+
 /// The key of a table's first entry.
 pub(super) fn first(table: Table) -> Key {
     Key(vec![table as u8])

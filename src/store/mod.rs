@@ -27,6 +27,7 @@ use uuid::Uuid;
 pub use self::{
     backup::{BackupError, BackupInfo, BackupReader, BackupWriter},
     export::{EXPORT_WAITING_BYTES_MAX, Export, ExportError, Extent, Item},
+    keys::table_name,
     memory::MemoryStore,
     records::{Dependent, Due, Index, IndexPage, IndexPlace, JobKey, Records, TaskRun},
     sled::{OpenError, RestoreError, Restored, SledOptions, SledStore},

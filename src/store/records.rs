@@ -607,14 +607,7 @@ impl Records {
 
     /// Has the ids of a job left behind, and no more: its parts are removed already.
     fn bury(&mut self, job: &JobKey, before: Option<&Job>, after: &JobState) {
-        let ids = Job {
-            job_id: after.job.job_id.clone(),
-            client_job_id: after.job.client_job_id.clone(),
-            revision: after.job.revision,
-            ..Job::default()
-        };
-        let head = JobRecord { job: Some(ids), deleted: true, ..JobRecord::default() };
-        self.put(Key::of(Table::Job, job), &head);
+        self.put(Key::of(Table::Job, job), &buried_head(&after.job));
         for hold in after.holds.values() {
             self.write_hold_index(job, hold, false);
         }
@@ -623,6 +616,31 @@ impl Records {
             self.write_task_index(job, task, JobEventType::JobDeleted);
         }
         self.write_index(&job.org, before, None);
+    }
+
+    /// What is left of a job that was deleted, where a record is its head: its ids, and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it cannot be decoded.
+    #[expect(clippy::type_complexity, reason = "writes, as `take_writes` gives them")]
+    pub fn left_of_deleted(
+        key: &[u8],
+        value: &Bytes,
+    ) -> Result<Option<(JobKey, Vec<(Bytes, Option<Bytes>)>)>> {
+        if key.first() != Some(&(Table::Job as u8)) {
+            return Ok(None);
+        }
+        let head: JobRecord = decode(value.clone())?;
+        let (true, Some(ids), Some([org, _])) = (head.deleted, &head.job, texts(&key[1..])) else {
+            return Ok(None);
+        };
+        let job = JobKey { org: org.to_owned(), job_id: ids.job_id.clone() };
+        let client = Key::new(Table::Client, org).text(&ids.client_job_id).into_bytes();
+        let left = vec![
+            (Bytes::copy_from_slice(key), Some(buried_head(ids).encode_to_vec().into())),
+            (client.into(), Some(job.job_id.clone().into())),
+        ];
+        Ok(Some((job, left)))
     }
 
     /// Has a hold found by when it goes, and by what it waits for; or no more.
@@ -810,6 +828,17 @@ impl IndexPlace {
         let (time, rest) = split_time(key.get(run_len..)?)?;
         Some(Self { create_time: (time.seconds, time.nanos), id: last_text(rest)?.to_owned() })
     }
+}
+
+/// The head of a job that was deleted: its ids.
+fn buried_head(job: &Job) -> JobRecord {
+    let ids = Job {
+        job_id: job.job_id.clone(),
+        client_job_id: job.client_job_id.clone(),
+        revision: job.revision,
+        ..Job::default()
+    };
+    JobRecord { job: Some(ids), deleted: true, ..JobRecord::default() }
 }
 
 fn due_key(time: &Timestamp, job: &JobKey, id: &str) -> Key {

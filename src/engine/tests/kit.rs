@@ -218,7 +218,7 @@ pub(super) fn automatic() -> PublishWorkflow {
 }
 
 /// Makes a job of the workflow [`automatic`]. Refused where that is not published.
-fn create_automatic(job_id: &str) -> CreateJob {
+pub(super) fn create_automatic(job_id: &str) -> CreateJob {
     let workflow_id = "automatic".to_owned();
     let workflow = Some(WorkflowReference { workflow_id, ..WorkflowReference::default() });
     CreateJob { job_id: Some(job_id.to_owned()), job: Job { workflow, ..Job::default() } }

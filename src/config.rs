@@ -61,6 +61,9 @@ pub struct StoreConfig {
     pub kind: StoreKind,
     /// What the store may use to cache records. Under reads it can take a few times that.
     pub cache_bytes: u64,
+    /// The room that there must be on the disk of [`Config::data_dir`]: with less, what would add to the store is refused,
+    /// while reads and deletions go on.
+    pub free_bytes_min: u64,
 }
 
 /// Which store.
@@ -116,6 +119,9 @@ pub struct AuthConfig {
     pub audiences: Vec<String>,
     /// How far the clocks of issuers and of the server may be apart.
     pub leeway_seconds: u64,
+    /// Organizations whose callers may act on the server as a whole, as far as their privileges go: on its status, and on
+    /// backups, which hold the data of all organizations.
+    pub admin_organizations: Vec<String>,
     /// The privileges that a token's roles stand for.
     pub roles: BTreeMap<String, Vec<String>>,
 }
@@ -217,7 +223,7 @@ impl Default for Config {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { kind: StoreKind::Sled, cache_bytes: 64 << 20 }
+        Self { kind: StoreKind::Sled, cache_bytes: 64 << 20, free_bytes_min: 256 << 20 }
     }
 }
 
@@ -235,6 +241,7 @@ impl Default for AuthConfig {
             issuer: String::new(),
             audiences: vec!["holdpoint".to_owned()],
             leeway_seconds: 30,
+            admin_organizations: Vec::new(),
             roles: BTreeMap::new(),
         }
     }
@@ -397,19 +404,21 @@ impl Config {
         if audiences.is_empty() || audiences.iter().any(String::is_empty) {
             faults.push("auth.audiences: a token must be meant for somebody".to_owned());
         }
-        let AuthConfig { issuer, audiences, roles, .. } = &self.auth;
-        let expects_tokens =
-            !issuer.is_empty() || !roles.is_empty() || *audiences != AuthConfig::default().audiences;
+        let AuthConfig { issuer, audiences, roles, admin_organizations, .. } = &self.auth;
+        let expects_tokens = !issuer.is_empty()
+            || !roles.is_empty()
+            || !admin_organizations.is_empty()
+            || *audiences != AuthConfig::default().audiences;
         if self.auth.is_development() && expects_tokens {
             faults.push(
-                "auth: issuer, audiences or roles are set, and no key is: without auth.key_files or auth.jwks_file \
+                "auth: issuer, audiences, admin_organizations or roles are set, and no key is: without auth.key_files or auth.jwks_file \
                  every caller is believed"
                     .to_owned(),
             );
         }
     }
 
-    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 28] {
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 29] {
         const KIB: u64 = 1 << 10;
         const GIB: u64 = 1 << 30;
 
@@ -417,6 +426,7 @@ impl Config {
         [
             ("drain_seconds", *drain_seconds, 0..=3_600),
             ("store.cache_bytes", store.cache_bytes, 1_024 * KIB..=1_024 * GIB),
+            ("store.free_bytes_min", store.free_bytes_min, 0..=1 << 60),
             ("auth.leeway_seconds", auth.leeway_seconds, 0..=600),
             ("tls.handshake_seconds", tls.handshake_seconds, 1..=600),
             ("keepalive.interval_seconds", keepalive.interval_seconds, 1..=3_600),

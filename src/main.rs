@@ -3,15 +3,21 @@
 use std::{
     error::Error,
     io::{self, Write as _},
+    path::PathBuf,
     process::{self, ExitCode},
 };
 
 use clap::Parser as _;
 use holdpoint::{
     auth::{self, mint::Wish},
-    cli::{Arguments, Command, MintArguments, ServeArguments, TokenCommand},
+    cli::{
+        Arguments, BackupArguments, CheckArguments, Command, MintArguments, RestoreArguments, ServeArguments,
+        TokenCommand, local,
+        remote::{self, ServerArguments},
+    },
     config::{self, Config},
-    engine::{Environment as _, System},
+    engine::{Environment as _, Findings, System},
+    proto::v1::BackupSummary,
     server, telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +30,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Token(TokenCommand::Mint(arguments)) => mint(arguments),
+        Command::Status(server) => status(&server),
+        Command::Backup(arguments) => backup(&arguments),
+        Command::Restore(arguments) => restore(&arguments),
+        Command::Check(arguments) => check(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,7 +66,70 @@ fn mint(arguments: MintArguments) -> Result<(), Failure> {
         seconds: arguments.expires_in,
     };
     let token = auth::mint::mint(&arguments.key, wish).map_err(Failure::usage)?;
-    writeln!(io::stdout(), "{token}").map_err(Failure::other)
+    say(&token)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn status(server: &ServerArguments) -> Result<(), Failure> {
+    let status = remote::status(server).await.map_err(Failure::other)?;
+    say(&status)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
+    let made = remote::backup(&arguments.server, &arguments.file).await.map_err(Failure::other)?;
+    let BackupSummary { store_id, bytes, sha256, heads, .. } = made;
+    say(&format!(
+        "backed up store {store_id} up to event {} into {}: {bytes} bytes, SHA-256 {sha256}",
+        heads.iter().max().copied().unwrap_or_default(),
+        arguments.file.display(),
+    ))
+}
+
+fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
+    let (of, made) = local::restore(&arguments.file, &arguments.data_dir).map_err(Failure::other)?;
+    say(&format!(
+        "restored store {} up to event {} into {}: {} items; its name is now {}",
+        of.store.0,
+        made.extent.head,
+        arguments.data_dir.display(),
+        made.items,
+        made.store.0,
+    ))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    if let Some(file) = &arguments.backup {
+        let (of, items) = local::check_backup(file).map_err(Failure::other)?;
+        return say(&format!(
+            "OK: a backup of store {} by version {}, {items} items",
+            of.store.0, of.version
+        ));
+    }
+    let Some(data_dir) = &arguments.data_dir else { return Ok(()) };
+    let found = local::check_directory(data_dir).await.map_err(Failure::other)?;
+    for fault in &found.faults {
+        say(fault)?;
+    }
+    if found.is_in_order() {
+        let Findings { jobs, events, records, .. } = found;
+        return say(&format!("OK: {jobs} jobs, {events} events, {records} records"));
+    }
+    let faults = found.faults.len() as u64 + found.further_faults;
+    Err(Failure::other(NotInOrder { faults, data_dir: data_dir.clone() }))
+}
+
+/// What was looked at is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is not in order: {faults} faults; restore a backup that is", data_dir.display())]
+struct NotInOrder {
+    faults: u64,
+    data_dir: PathBuf,
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{line}").map_err(Failure::other)
 }
 
 #[tokio::main]

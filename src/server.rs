@@ -24,18 +24,19 @@ use self::tls::Tls;
 pub use self::tls::TlsError;
 use crate::{
     auth::{Authenticator, SetupError},
-    config::{Config, Limits, StoreKind},
+    config::{Config, StoreKind},
     domain,
     engine::{Engine, Options, System},
     proto::{
         API_DESCRIPTORS,
         v1::{
-            job_service_server::JobServiceServer, sync_service_server::SyncServiceServer,
-            task_service_server::TaskServiceServer, workflow_service_server::WorkflowServiceServer,
+            admin_service_server::AdminServiceServer, job_service_server::JobServiceServer,
+            sync_service_server::SyncServiceServer, task_service_server::TaskServiceServer,
+            workflow_service_server::WorkflowServiceServer,
         },
     },
     rpc::{
-        JobService, SyncService, TaskService, WorkflowService,
+        AdminService, JobService, SyncService, TaskService, WorkflowService,
         access::OPEN_MESSAGE_BYTES_MAX,
         layer::{Gate, RequestLayer},
     },
@@ -104,8 +105,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     // A taken port is the commonest fault, and found before the store is touched.
     let (listener, address) = listen(config.listen).await?;
     let store = open_store(&config)?;
-    let engine =
-        Engine::start(store, Arc::new(System), options(&config.limits)).await.map_err(Error::Read)?;
+    let engine = Engine::start(store, Arc::new(System), options(&config)).await.map_err(Error::Read)?;
     let services = services(&config, &engine, shutdown.clone())?;
     announce(address);
 
@@ -142,10 +142,11 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     })
 }
 
-/// How the engine works within the configured limits.
+/// How the engine works as configured.
 #[must_use]
-pub fn options(limits: &Limits) -> Options {
+pub fn options(config: &Config) -> Options {
     const HOUR_SECONDS: u64 = 3600;
+    let limits = &config.limits;
     Options {
         limits: domain::Limits {
             reports_per_job: limits.reports_per_job as u64,
@@ -161,6 +162,7 @@ pub fn options(limits: &Limits) -> Options {
         requests_max: limits.request_ids,
         log_age_max: Duration::from_secs(limits.log_days * 24 * HOUR_SECONDS),
         log_events_max: limits.log_events,
+        free_bytes_min: config.store.free_bytes_min,
     }
 }
 
@@ -174,7 +176,8 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
     let jobs = JobService::new(engine.clone(), limits.clone(), drain.clone());
     let tasks = TaskService::new(engine.clone(), limits.clone());
     let workflows = WorkflowService::new(engine.clone(), limits.clone());
-    let syncs = SyncService::new(engine.clone(), limits.clone(), drain);
+    let syncs = SyncService::new(engine.clone(), limits.clone(), drain.clone());
+    let admin = AdminService::new(engine.clone(), config.store.kind, drain);
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -191,6 +194,7 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
     };
     let gate = Gate::new(Arc::clone(&authenticator), limits, now);
     let services = Services::new(health, gate, authenticator, tls)
+        .with(AdminServiceServer::new(admin).max_decoding_message_size(message_bytes))
         .with(JobServiceServer::new(jobs).max_decoding_message_size(message_bytes))
         .with(TaskServiceServer::new(tasks).max_decoding_message_size(message_bytes))
         .with(WorkflowServiceServer::new(workflows).max_decoding_message_size(message_bytes))

@@ -77,6 +77,15 @@ impl Authenticator {
         if config.is_development() { Ok(Self::Development) } else { Tokens::new(config).map(Self::Tokens) }
     }
 
+    /// Whether callers of this one's organization may act on the server as a whole, as far as their privileges go.
+    #[must_use]
+    pub fn may_administer(&self, caller: &Caller) -> bool {
+        match self {
+            Self::Development => true,
+            Self::Tokens(tokens) => tokens.may_administer(&caller.org),
+        }
+    }
+
     /// Who is calling, at a time.
     ///
     /// # Errors

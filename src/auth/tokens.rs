@@ -93,6 +93,10 @@ impl Tokens {
         Ok(admitted.caller.clone())
     }
 
+    pub(super) fn may_administer(&self, org: &str) -> bool {
+        self.config.admin_organizations.iter().any(|admin| admin == org)
+    }
+
     /// How many tokens are remembered.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {

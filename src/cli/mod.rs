@@ -1,9 +1,13 @@
-//! The command line: what can be typed, and what it means. It does nothing itself.
+//! The command line: what can be typed, and what it means. What the binary does beside serving is in the modules here.
+
+pub mod local;
+pub mod remote;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::remote::ServerArguments;
 use crate::config::{self, Sources};
 
 const EXAMPLES: &str = "\
@@ -20,6 +24,15 @@ Examples:
   holdpoint serve --set 'auth.key_files=[\"secret\"]'
   holdpoint token mint --key secret --org acme --sub ann --privileges all
   grpcurl -plaintext -H \"authorization: Bearer $(holdpoint token mint --key secret)\" ...";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  holdpoint backup monday.backup
+  holdpoint backup monday.backup --server http://127.0.0.1:7070 --token-file token
+  holdpoint check --backup monday.backup
+  holdpoint restore monday.backup --data-dir restored
+  holdpoint check --data-dir restored
+  holdpoint serve --data-dir restored";
 
 /// One true record of a job, kept over gRPC, and watched live.
 #[derive(Debug, Parser)]
@@ -39,6 +52,53 @@ pub enum Command {
     /// Tokens, by which callers prove who they are.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Tell how a server is, as JSON.
+    Status(ServerArguments),
+    /// Copy the store of a server to a file while it serves.
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArguments),
+    /// Make a data directory from a backup. It is a new store: watches begin anew there.
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Restore(RestoreArguments),
+    /// Look whether a data directory that no server has open, or a backup, is whole and in order.
+    ///
+    /// Of a data directory, every job's history is told again and compared with the records and indexes that are there.
+    /// Exits with 0 where all is in order, and with 1 and what is wrong where it is not.
+    Check(CheckArguments),
+}
+
+/// The flags of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArguments {
+    /// The file to write. It must not be there.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+/// The flags of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to make the data directory: an empty directory, or none.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: PathBuf,
+}
+
+/// The flags of `check`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct CheckArguments {
+    /// A data directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+    /// A backup.
+    #[arg(long, value_name = "FILE")]
+    pub backup: Option<PathBuf>,
 }
 
 /// What to do with tokens.

@@ -24,6 +24,9 @@ pub trait Command: Send + 'static {
     /// The most that its events may take. The writer does nothing else while it makes them.
     const EVENT_BYTES_MAX: usize = 16 << 20;
 
+    /// It is done also where there is hardly room: it frees some, or only the server asks for it.
+    const GOES_ON_WHEN_FULL: bool = false;
+
     /// The job it is about.
     fn target(&self) -> Target<'_>;
 
@@ -185,7 +188,8 @@ commands! {
         Some(WorkflowWish { workflow_id, version_id, or_newest: false })
     };
     CreateTask, CreateTaskStatusResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
-    DeleteJob, DeleteJobResponse, |_| Reads::INDEXED, |command| Target::Job(&command.job_id);
+    DeleteJob, DeleteJobResponse, |_| Reads::INDEXED, |command| Target::Job(&command.job_id),
+    const GOES_ON_WHEN_FULL: bool = true;;
     ExcludeJob, ExcludeJobResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id);
     PerformJobAction, PerformJobActionResponse, |command| match command.action {
         // These look at holds that others may have lifted.
@@ -210,9 +214,9 @@ commands! {
         let (closes, closes_job) = (self.closes(), self.closes_job());
         Some(Execution { place: &self.place, task_ids: None, closes, closes_job })
     }, const EVENT_BYTES_MAX: usize = EXECUTION_BYTES_MAX;;
-    ReviewJob, (), |_| Reads::REVIEW, |command| Target::Job(&command.job_id);
+    ReviewJob, (), |_| Reads::REVIEW, |command| Target::Job(&command.job_id), const GOES_ON_WHEN_FULL: bool = true;;
     // The steps come with a task that does the work of one; so they do for UpdateTask.
-    ReviewTask, (), |_| Reads::HEAD, |command| Target::Task(&command.task_id);
+    ReviewTask, (), |_| Reads::HEAD, |command| Target::Task(&command.task_id), const GOES_ON_WHEN_FULL: bool = true;;
     Sync, BasicSyncResponse, |_| Reads::REPORTS, |command| Target::Client(command.client_job_id()),
     fn workflow(&self) -> Option<WorkflowWish<'_>> {
         let (workflow_id, version_id) = self.workflow();

@@ -24,6 +24,8 @@ mod retention;
 mod reviews;
 mod round;
 mod seek;
+mod space;
+mod status;
 mod sweeper;
 mod tail;
 mod tasks;
@@ -33,7 +35,13 @@ mod watch;
 mod workflows;
 mod writer;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
 
 use prost_types::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch as doorbell};
@@ -44,6 +52,7 @@ use self::{
     holds::PLACEMENTS,
     requests::Requests,
     round::Site,
+    status::Watches,
     tail::Tail,
     writer::{Decide, Execution, Work, Writer},
 };
@@ -56,13 +65,14 @@ pub use self::{
     list::{ListOrder, ListPage},
     logged::{Logged, LoggedEvent},
     read::{JobParts, ReportPage, Views},
+    status::{EngineStatus, PartitionStatus, WatchStatus},
     tasks::TaskPage,
     watch::{Delivered, Delivery, Position, SnapshotPosition, Start, Watch, WatchError, WatchScope},
     workflows::WorkflowList,
 };
 use crate::{
     domain::{JOB_ID_PREFIX, Limits, Place, Rejection},
-    store::{self, Partition, Sequence, Store, StoreId},
+    store::{self, Export, ExportError, Partition, Sequence, Store, StoreId},
 };
 
 /// How the engine works, beside its store.
@@ -82,6 +92,8 @@ pub struct Options {
     pub log_age_max: Duration,
     /// How many events of the log are kept for watchers.
     pub log_events_max: u64,
+    /// The room that the store must have, in bytes, for anything to be added to it.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Options {
@@ -94,6 +106,7 @@ impl Default for Options {
             requests_max: 10_000_000,
             log_age_max: Duration::from_secs(30 * 24 * 3600),
             log_events_max: 10_000_000,
+            free_bytes_min: 0,
         }
     }
 }
@@ -110,6 +123,12 @@ pub enum Error {
     /// More commands wait than are taken on.
     #[error("too many commands are waiting")]
     Overloaded,
+    /// The store has too little room for more. What frees some is done still.
+    #[error("the disk of the server is nearly full")]
+    Full {
+        /// The room that there must be.
+        free_bytes_min: u64,
+    },
     /// The engine is going away. The command was not decided.
     #[error("the server is stopping")]
     Stopping,
@@ -148,6 +167,10 @@ struct Shared {
     tasks: TaskTracker,
     /// Held while a dependency is placed, each for some organizations.
     placements: Vec<Arc<tokio::sync::Mutex<()>>>,
+    watches: Arc<Watches>,
+    /// How many answered requests each partition remembers.
+    request_ids: Vec<Arc<AtomicU64>>,
+    is_full: AtomicBool,
 }
 
 impl Engine {
@@ -164,11 +187,12 @@ impl Engine {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let catalogue = Arc::new(Catalogue::default());
-        let (mut inboxes, mut tails) = (Vec::new(), Vec::new());
+        let (mut inboxes, mut tails, mut request_ids) = (Vec::new(), Vec::new(), Vec::new());
         for partition in (0..store.partitions()).map(Partition) {
             let head = *store.head(partition).borrow();
             let now = environment.now();
             let requests = Requests::load(store.as_ref(), partition, &now, &options).await?;
+            request_ids.push(Arc::clone(&requests.count));
             let tail = Arc::new(Tail::new(partition, head, options.tail_bytes));
             let (queue, waiting) = mpsc::channel(options.commands_waiting_max);
             let (room, taken) = doorbell::channel(());
@@ -194,8 +218,23 @@ impl Engine {
             tails.push(tail);
         }
         let placements = (0..PLACEMENTS).map(|_| Arc::default()).collect();
-        let shared = Shared { store, environment, options, inboxes, tails, failed, stop, tasks, placements };
+        let shared = Shared {
+            store,
+            environment,
+            options,
+            inboxes,
+            tails,
+            failed,
+            stop,
+            tasks,
+            placements,
+            watches: Arc::default(),
+            request_ids,
+            is_full: AtomicBool::new(false),
+        };
         let engine = Self { shared: Arc::new(shared) };
+        engine.look_at_space();
+        engine.shared.tasks.spawn(space::run(engine.clone()));
         engine.shared.tasks.spawn(retention::run(engine.clone()));
         // All places are taken before the first is left, so that what ends in one partition while another is looked at is
         // not missed.
@@ -239,6 +278,9 @@ impl Engine {
         origin: Origin,
         command: C,
     ) -> Result<impl Future<Output = Result<C::Reply, Error>> + Send + 'static + use<C>, Error> {
+        if self.is_full() && !C::GOES_ON_WHEN_FULL {
+            return Err(Error::Full { free_bytes_min: self.shared.options.free_bytes_min });
+        }
         let (reply, answer) = oneshot::channel();
         self.queue(partition, Box::new(Execution { origin, command, decided: None, reply }))?;
         let engine = self.clone();
@@ -305,6 +347,19 @@ impl Engine {
         self.shared.environment.now()
     }
 
+    /// Begins to copy a partition of the store while it changes: see [`Export`].
+    ///
+    /// # Errors
+    /// The store is being copied already.
+    pub async fn export(&self, partition: Partition) -> Result<Box<dyn Export>, ExportError> {
+        self.shared.store.export(partition).await
+    }
+
+    /// The partitions of the store.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.shared.store.partitions()).map(Partition)
+    }
+
     /// Returns, with the reason, when the store has failed: the server must stop.
     pub async fn failed(&self) -> Arc<store::Error> {
         let mut failure = self.shared.failed.subscribe();
@@ -350,10 +405,6 @@ impl Engine {
             Target::Client(id) if id.starts_with(JOB_ID_PREFIX) => ids::partition_of_job(org, id, partitions),
             Target::Client(id) => ids::partition_of_id(org, id, partitions),
         }
-    }
-
-    fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
-        (0..self.shared.store.partitions()).map(Partition)
     }
 
     fn tail(&self, partition: Partition) -> &Arc<Tail> {

@@ -5,6 +5,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,6 +37,8 @@ pub(super) struct Requests {
     answered: HashMap<RequestKey, Answered>,
     /// By time of answering, which is the order of the log. A request that was answered anew is in it twice.
     order: VecDeque<(i64, RequestKey, Sequence)>,
+    /// How many are remembered, for others to see.
+    pub(super) count: Arc<AtomicU64>,
 }
 
 pub(super) fn request_key(org: &str, caller: &str, request_id: &str) -> RequestKey {
@@ -52,6 +58,7 @@ impl Requests {
             max: options.requests_max,
             answered: HashMap::new(),
             order: VecDeque::new(),
+            count: Arc::default(),
         };
         let oldest = now.seconds.saturating_sub(requests.window_seconds());
         let mut after = first_at(store, partition, oldest).await?;
@@ -92,6 +99,7 @@ impl Requests {
             }
             self.order.pop_front();
         }
+        self.count.store(self.answered.len() as u64, Ordering::Relaxed);
     }
 
     fn window_seconds(&self) -> i64 {

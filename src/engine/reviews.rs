@@ -55,6 +55,7 @@ async fn review(engine: &Engine, due: Due) -> Result<(), Error> {
             Err(
                 error @ (Error::BrokeDown(_)
                 | Error::Rejected(_)
+                | Error::Full { .. }
                 | Error::RequestIdReused
                 | Error::Store(store::Error::Corrupt(_) | store::Error::Trimmed { .. })),
             ) => {

@@ -193,10 +193,16 @@ impl Bell {
 
     /// Whether a partition rang since it was last taken.
     pub(super) fn is_silent(&self, partition: Partition) -> bool {
-        self.rung[usize::from(partition.0)].load(Ordering::Acquire) == SILENT
+        self.rung_for(partition).is_none()
     }
 
-    /// The place before the first entry that a partition rang for, if it did. Silences it.
+    /// The place before the first entry that a partition rang for since it was last taken, if it did.
+    pub(super) fn rung_for(&self, partition: Partition) -> Option<Sequence> {
+        let before = self.rung[usize::from(partition.0)].load(Ordering::Acquire);
+        (before != SILENT).then_some(Sequence(before))
+    }
+
+    /// The same, and silences it.
     pub(super) fn take(&self, partition: Partition) -> Option<Sequence> {
         let before = self.rung[usize::from(partition.0)].swap(SILENT, Ordering::AcqRel);
         (before != SILENT).then_some(Sequence(before))

@@ -26,6 +26,7 @@ use super::{
     Engine, Error, ids,
     logged::{Logged, LoggedEvent, decode_entry},
     read::Views,
+    status::Registered,
     tail::{Bell, Subscription, TailRead},
 };
 use crate::{
@@ -121,6 +122,7 @@ pub struct Watch {
     turn: u16,
     bell: Arc<Bell>,
     _subscriptions: Vec<Subscription>,
+    registered: Registered,
 }
 
 #[derive(Default)]
@@ -176,6 +178,7 @@ impl Engine {
             return Err(WatchError::Unknown);
         }
         let told = self.partitions().map(|_| Told::default()).collect();
+        let registered = self.shared.watches.register(&bell, &position.sequences);
         Ok(Watch {
             engine: self.clone(),
             scope,
@@ -184,6 +187,7 @@ impl Engine {
             turn: 0,
             bell,
             _subscriptions: subscriptions,
+            registered,
         })
     }
 }
@@ -250,6 +254,13 @@ impl Watch {
     /// # Errors
     /// The log was trimmed past the watch, or the store failed.
     pub async fn next(&mut self) -> Result<Option<Delivery>, WatchError> {
+        self.registered.note(&self.position.sequences, false);
+        let delivery = self.look().await?;
+        self.registered.note(&self.position.sequences, delivery.is_none());
+        Ok(delivery)
+    }
+
+    async fn look(&mut self) -> Result<Option<Delivery>, WatchError> {
         loop {
             let mut is_caught_up = true;
             let partitions = self.engine.shared.store.partitions();

@@ -145,12 +145,17 @@ impl Writer {
 pub(super) trait Decide: Send + Sync + 'static {
     type Reply: Send + 'static;
 
+    /// See [`Command::GOES_ON_WHEN_FULL`].
+    const GOES_ON_WHEN_FULL: bool = false;
+
     async fn decide_in(&self, round: &mut Round<'_>, origin: &Origin) -> Result<Self::Reply, Error>;
 }
 
 #[async_trait]
 impl<C: Command + Sync> Decide for C {
     type Reply = C::Reply;
+
+    const GOES_ON_WHEN_FULL: bool = C::GOES_ON_WHEN_FULL;
 
     async fn decide_in(&self, round: &mut Round<'_>, origin: &Origin) -> Result<C::Reply, Error> {
         round.execute(origin, self).await

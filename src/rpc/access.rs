@@ -13,6 +13,8 @@ pub struct Access {
     pub needs: &'static [Privilege],
     /// It changes something, unless it is asked only to decide.
     pub changes: bool,
+    /// It is about the data of every organization, so that a privilege within one is not enough.
+    pub server_wide: bool,
 }
 
 /// What the RPC of a path takes; `None`: it is none of ours.
@@ -38,15 +40,22 @@ macro_rules! rpcs {
         pub const RPCS: &[(&str, Access)] = &[$($(
             (concat!("/holdpoint.v1.", $service, "/", $rpc), Access {
                 needs: &[$(Privilege::$privilege),*],
-                changes: rpcs!(@$kind),
+                changes: rpcs!(@changes $kind),
+                server_wide: rpcs!(@server_wide $kind),
             }),
         )*)*];
     };
-    (@reads) => { false };
-    (@changes) => { true };
+    (@changes changes) => { true };
+    (@changes $other:ident) => { false };
+    (@server_wide administers) => { true };
+    (@server_wide $other:ident) => { false };
 }
 
 rpcs! {
+    "AdminService" {
+        administers "GetServerStatus": [AdminAdvanced];
+        administers "Backup": [AdminAdvanced];
+    }
     "SyncService" {
         changes "BasicSync": [WorkflowExecute];
         changes "StreamSync": [WorkflowExecute];
@@ -121,8 +130,9 @@ mod tests {
         assert_eq!(takes_none, ["/holdpoint.v1.JobService/PerformJobAction"]);
         for (path, access) in RPCS {
             let rpc = path.rsplit('/').next().unwrap();
-            let reads = ["Get", "List", "Count", "Watch"].iter().any(|verb| rpc.starts_with(verb));
+            let reads = ["Get", "List", "Count", "Watch", "Backup"].iter().any(|verb| rpc.starts_with(verb));
             assert_eq!(access.changes, !reads, "{path}");
+            assert_eq!(access.server_wide, path.contains("/holdpoint.v1.AdminService/"), "{path}");
             assert_eq!(of(path), Some(*access), "{path}");
         }
     }

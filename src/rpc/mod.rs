@@ -1,6 +1,7 @@
 //! Where gRPC begins and ends: every method parses, calls the engine, and renders. Nothing is decided here.
 
 pub mod access;
+mod admin;
 mod call;
 mod expiry;
 mod job;
@@ -16,6 +17,7 @@ mod watch;
 mod workflow;
 
 pub use self::{
+    admin::{AdminService, BackupStream},
     job::JobService,
     outbox::StreamSyncStream,
     sync::SyncService,

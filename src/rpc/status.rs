@@ -118,6 +118,16 @@ pub fn not_let_in(refusal: auth::Refusal) -> Status {
     }
 }
 
+/// PERMISSION_DENIED: the RPC is about every organization, and the caller's is not one that may call it.
+#[must_use]
+pub fn not_an_admin_organization() -> Status {
+    let message = "the privilege adminAdvanced is not enough: the caller's organization is not one of \
+                   auth.admin_organizations"
+        .to_owned();
+    let metadata = [("privilege", "adminAdvanced".to_owned())];
+    refuse(Code::PermissionDenied, message, ErrorReason::PrivilegeMissing, metadata, ErrorDetails::new())
+}
+
 /// UNAVAILABLE: the server is going away. Clients are asked to come back at different times.
 #[must_use]
 pub fn shutting_down() -> Status {
@@ -220,6 +230,13 @@ pub fn from_engine(id: &str, error: engine::Error) -> Status {
         engine::Error::Rejected(rejection) => from_rejection(id, rejection),
         engine::Error::RequestIdReused => precondition(message, ErrorReason::RequestIdReused, Vec::new()),
         engine::Error::Overloaded => overloaded(),
+        engine::Error::Full { free_bytes_min } => {
+            let message =
+                format!("{message}: nothing is added until there is room again; reads and DeleteJob go on");
+            let metadata = [("freeBytesMin", free_bytes_min.to_string())];
+            let details = ErrorDetails::with_retry_info(Some(random(RECONNECT_MILLISECONDS)));
+            refuse(Code::ResourceExhausted, message, ErrorReason::StoreFull, metadata, details)
+        }
         engine::Error::Stopping => shutting_down(),
         // Logged once, where the server learns that it must stop.
         engine::Error::Failed(_) => {

@@ -69,7 +69,7 @@ impl Subject {
             Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), drain_seconds, ..Config::default() };
         let shutdown = CancellationToken::new();
         let store = Arc::new(MemoryStore::new());
-        let engine = Engine::start(store, Arc::new(System), options(&config.limits)).await.unwrap();
+        let engine = Engine::start(store, Arc::new(System), options(&config)).await.unwrap();
         let services = services(&config, &engine, shutdown.clone()).unwrap().with(Never);
         let (listener, address) = listen(config.listen).await.unwrap();
         let serving = tokio::spawn({

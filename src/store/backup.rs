@@ -107,15 +107,15 @@ impl BackupWriter {
         self.frame(Kind::Items(frame))
     }
 
-    /// The last bytes, and the SHA-256 and the size of the whole.
+    /// The last bytes, and of the whole the SHA-256, in hexadecimal, and the size.
     #[must_use]
-    pub fn end(mut self, extents: &[Extent]) -> (Bytes, [u8; 32], u64) {
+    pub fn end(mut self, extents: &[Extent]) -> (Bytes, String, u64) {
         let extents =
             extents.iter().map(|extent| BackupExtent { oldest: extent.oldest.0, head: extent.head.0 });
         let sha256 = Bytes::copy_from_slice(&self.sum.clone().finalize());
         let end = BackupEnd { extents: extents.collect(), bytes: self.bytes, sha256 };
         let bytes = self.frame(Kind::End(end));
-        (bytes, self.sum.finalize().into(), self.bytes)
+        (bytes, format!("{:x}", Bytes::copy_from_slice(&self.sum.finalize())), self.bytes)
     }
 
     fn frame(&mut self, kind: Kind) -> Bytes {
@@ -182,7 +182,7 @@ impl<R: Read> BackupReader<R> {
     ///
     /// # Errors
     /// It is not, or cannot be read.
-    pub fn next(&mut self) -> Result<Option<(Partition, Vec<Item>)>, BackupError> {
+    pub fn read(&mut self) -> Result<Option<(Partition, Vec<Item>)>, BackupError> {
         if self.extents.is_some() {
             return Ok(None);
         }
@@ -327,7 +327,7 @@ mod tests {
         let (end, sha256, length) = writer.end(&[EXTENT]);
         whole.extend_from_slice(&end);
         assert_eq!(length, whole.len() as u64);
-        assert_eq!(sha256, <[u8; 32]>::from(Sha256::digest(&whole)));
+        assert_eq!(sha256, format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(&whole))));
         whole
     }
 
@@ -335,7 +335,7 @@ mod tests {
         let mut reader = BackupReader::open(backup)?;
         assert_eq!(*reader.info(), info());
         let mut all = Vec::new();
-        while let Some((partition, items)) = reader.next()? {
+        while let Some((partition, items)) = reader.read()? {
             assert_eq!(partition, Partition(0));
             all.extend(items);
         }

@@ -59,12 +59,6 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
-/// How much more can be written beside a path, by others than the superuser; none where that cannot be told.
-pub(super) fn free_bytes(path: &Path) -> Option<u64> {
-    let statistics = rustix::fs::statvfs(path).ok()?;
-    Some(statistics.f_bavail.saturating_mul(statistics.f_frsize))
-}
-
 #[cfg(target_os = "linux")]
 mod replacement {
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -495,7 +495,8 @@ async fn trimming_many_deleted_jobs_ends(store: &Arc<dyn Store>) {
         sequence
     };
     for _ in 0..10 {
-        let entries = (0..60).map(|index| entry(if index % 2 == 0 { "a" } else { "b" }, next())).collect();
+        let entries =
+            (0..60).map(|index| entry(if index.is_multiple_of(2) { "a" } else { "b" }, next())).collect();
         commit(&**store, entries, Vec::new()).await.unwrap();
     }
     let large_entry = LogRecord { bytes: large(1, 300_000), ..entry("a", next()) };
@@ -667,7 +668,10 @@ async fn an_export_of_a_busy_store_is_of_one_moment(store: &Arc<dyn Store>) {
                     // Some in chunks, some not, and now and then one is not there.
                     let value = (count % 7 != index % 7)
                         .then(|| Bytes::from(count.to_string().repeat(1 + 200 * index)));
-                    (Bytes::from(format!("{}{index}", if index % 2 == 0 { 'A' } else { 'Y' })), value)
+                    (
+                        Bytes::from(format!("{}{index}", if index.is_multiple_of(2) { 'A' } else { 'Y' })),
+                        value,
+                    )
                 };
                 let mut writes: Vec<_> = (0..KEYS).map(counter).collect();
                 writes.push(set("W", count.to_string()));

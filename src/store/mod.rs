@@ -101,15 +101,6 @@ pub struct Scan {
     pub limit: usize,
 }
 
-/// What a store takes, and the room it has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// How much its files take.
-    pub disk_bytes: u64,
-    /// How much more could be written; `None` where that is not known, or there are no files.
-    pub free_bytes: Option<u64>,
-}
-
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -185,9 +176,14 @@ pub trait Store: Send + Sync + 'static {
     /// Begins to copy a partition while it changes.
     async fn export(&self, partition: Partition) -> std::result::Result<Box<dyn Export>, ExportError>;
 
-    /// What it takes, and the room it has. It asks the file system: not to be called for each command.
-    fn usage(&self) -> Usage {
-        Usage::default()
+    /// How many bytes more could be written; `None` where that is not known, or does not matter.
+    fn room(&self) -> Option<u64> {
+        None
+    }
+
+    /// How much its files take. It asks the file system: not to be called for each command.
+    fn disk_bytes(&self) -> u64 {
+        0
     }
 
     /// Ends the store in good order. Nothing may be asked of it afterwards.

@@ -37,9 +37,10 @@ use super::harness::{
 };
 use super::tokens::{self, Token};
 
-/// Reasons that no test here can bring about, which are tested in `src/rpc/status.rs`; and those of patches, in `tasks.rs`.
-const TESTED_ELSEWHERE: [&str; 5] =
-    ["INTERNAL", "OVERLOADED", "STORE_FAILED", "PATCH_TARGET_MISSING", "TEST_FAILED"];
+/// Reasons that no test here can bring about, which are tested in `src/rpc/status.rs`; those of patches, in `tasks.rs`; and a disk
+/// that is full, in `admin.rs`.
+const TESTED_ELSEWHERE: [&str; 6] =
+    ["INTERNAL", "OVERLOADED", "STORE_FAILED", "STORE_FULL", "PATCH_TARGET_MISSING", "TEST_FAILED"];
 
 /// Jobs to refuse changes of. Of `working` a step runs, and `held` has as many holds as can be.
 async fn with_jobs(client: &Client) {

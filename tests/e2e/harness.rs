@@ -106,7 +106,7 @@ impl TestServer {
     /// As configured.
     pub async fn start(config: Config) -> Self {
         let store = within(open_store(&config)).await;
-        let engine = Engine::start(store, Arc::new(System), server::options(&config.limits)).await.unwrap();
+        let engine = Engine::start(store, Arc::new(System), server::options(&config)).await.unwrap();
         let shutdown = CancellationToken::new();
         let services = server::services(&config, &engine, shutdown.clone()).unwrap();
         let (listener, address) = server::listen(config.listen).await.unwrap();

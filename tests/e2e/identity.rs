@@ -219,6 +219,7 @@ async fn request(admin: &Client, rpc: &str) -> Vec<u8> {
         "GetWorkflow" => {
             GetWorkflowRequest { workflow_id: "flow".to_owned(), ..Default::default() }.encode_to_vec()
         }
+        "GetServerStatus" | "Backup" => Vec::new(),
         "ListWorkflows" => ListWorkflowsRequest::default().encode_to_vec(),
         other => panic!("there is no request of {other} here"),
     }
@@ -357,6 +358,9 @@ caller's own organization (`OK, its own`), where the same id is free.
 const CONCLUSION: &str = "
 PerformJobAction takes what its action takes; `adminAdvanced` does for REFRESH_STATUS as well as `adminBasic`, and so does
 being the assignee of a step of the job.
+
+What AdminService tells is about every organization: where callers prove who they are, it also takes an organization that is
+named in `auth.admin_organizations`, here the first one.
 
 Health checks (`grpc.health.v1.Health`) take no token, and a token that is not believed does not matter to them. Nor to
 reflection (`grpc.reflection.v1` and `v1alpha`), which tells what the API is and nothing that is in it; with

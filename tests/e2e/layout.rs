@@ -11,12 +11,12 @@ use super::harness::project;
 /// What each module at the top of the crate may import of the others.
 const IMPORTS: [(&str, &[&str]); 11] = [
     ("auth", &["config", "proto"]),
-    ("cli", &["config", "proto"]),
+    ("cli", &["config", "engine", "proto", "store"]),
     ("config", &[]),
     ("domain", &["proto"]),
     ("engine", &["domain", "proto", "store"]),
     // The binary names the crate `holdpoint`.
-    ("main", &["auth", "cli", "config", "engine", "server", "telemetry"]),
+    ("main", &["auth", "cli", "config", "engine", "proto", "server", "telemetry"]),
     ("proto", &[]),
     ("rpc", &["auth", "config", "domain", "engine", "proto", "store", "telemetry"]),
     ("server", &["auth", "cli", "config", "domain", "engine", "proto", "rpc", "store", "telemetry"]),
@@ -31,7 +31,7 @@ const WORDS: [(&str, &[&str]); 7] = [
     ("::sled::", &["store/sled"]),
     ("use sled", &[]),
     // Chance and the clock in one. Other than the engine's: what names a store or an incident, and decides nothing.
-    ("now_v7", &["rpc/status.rs", "store/memory.rs", "store/sled/directory.rs"]),
+    ("now_v7", &["rpc/status.rs", "store/memory.rs", "store/sled/directory.rs", "store/sled/restore.rs"]),
     ("new_v4", &[]),
     // What is on disk, and what is in a token.
     ("storage::v1", &["domain", "engine", "rpc", "store"]),
@@ -39,10 +39,12 @@ const WORDS: [(&str, &[&str]); 7] = [
 ];
 
 /// What is read of the system's clocks, and where: the wall clock in one place. Elsewhere time is given, or tokio's.
-const CLOCKS: [(&str, &[&str]); 2] = [
+const CLOCKS: [(&str, &[&str]); 3] = [
     ("engine/environment.rs", &["SystemTime", "UNIX_EPOCH"]),
     // How long ago the witness was written, on a thread that tokio does not run. It decides nothing.
     ("store/sled/committer.rs", &["Instant"]),
+    // When an export was last taken, of which that thread asks.
+    ("store/sled/export.rs", &["Instant"]),
 ];
 
 /// Where the domain's purity would end.

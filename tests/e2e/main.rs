@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may say so with a panic")]
 
+mod admin;
 mod audit;
 mod bearer;
 mod caller_limits;

@@ -71,6 +71,7 @@ pub fn config() -> Config {
     let mut config = harness::config();
     config.auth.key_files.clone_from(&FILES.1);
     config.auth.leeway_seconds = 0;
+    config.auth.admin_organizations = vec![Token::default().org];
     config
 }
 

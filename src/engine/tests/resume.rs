@@ -28,6 +28,7 @@ const SMALL_TAIL: Options = Options {
     requests_max: 100,
     log_age_max: std::time::Duration::from_secs(1_000_000),
     log_events_max: 1_000_000,
+    free_bytes_min: 0,
 };
 
 async fn wanted_of_log(store: &MemoryStore, wanted: &JobFilter) -> Vec<(JobEvent, Sequence)> {

@@ -401,6 +401,7 @@ const REMEMBERS: Options = Options {
     requests_max: 1_000,
     log_age_max: Duration::from_secs(1_000_000),
     log_events_max: 1_000_000,
+    free_bytes_min: 0,
 };
 
 async fn update(engine: &Engine, origin: Origin, command: UpdateJob) -> Result<i64, String> {

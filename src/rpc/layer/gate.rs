@@ -81,6 +81,9 @@ impl Gate {
         // Of others there is no handler.
         if let Some(access) = access {
             call::check(&caller, access.needs)?;
+            if access.server_wide && !self.authenticator.may_administer(&caller) {
+                return Err(status::not_an_admin_organization());
+            }
             request.extensions_mut().insert(access);
         }
         request.extensions_mut().insert(caller);

@@ -18,7 +18,9 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::{
-    Durable, Shared, Step, failed,
+    Durable, Shared, Step,
+    export::Exporting,
+    failed,
     stage::{self, Changes},
     tables, trim, unless_panicked, value,
 };
@@ -142,7 +144,8 @@ impl Worker {
 
     /// The next request; none when there is time for something else.
     fn next(&self, requests: &mpsc::Receiver<Request>) -> std::result::Result<Option<Request>, Closed> {
-        if !self.trims.is_empty() && self.shared.exporting().is_none() {
+        let may_trim = self.shared.exporting().as_ref().is_none_or(Exporting::is_left);
+        if !self.trims.is_empty() && may_trim {
             return match requests.try_recv() {
                 Ok(request) => Ok(Some(request)),
                 Err(TryRecvError::Empty) => Ok(None),
@@ -250,8 +253,9 @@ impl Worker {
     /// Does a piece of the first trim that waits. While the store is exported, none.
     fn trim(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let exporting = shared.exporting();
-        if exporting.is_some() {
+        let mut exporting = shared.exporting();
+        // One that is left is told when it goes on.
+        if exporting.take_if(|exporting| exporting.is_left()).is_none() && exporting.is_some() {
             return;
         }
         let Some((before, reply)) = self.trims.pop_front() else { return };

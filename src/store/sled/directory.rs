@@ -20,7 +20,7 @@ use std::{
 use uuid::Uuid;
 
 use super::OpenError;
-use crate::store::{Sequence, StoreId, Usage, barrier};
+use crate::store::{Sequence, StoreId, barrier};
 
 /// The newest format of the data directory that this version reads and writes.
 const FORMAT: u32 = 1;
@@ -89,9 +89,15 @@ impl Directory {
         Ok(true)
     }
 
-    /// What its files take, and the room beside them. 0 and unknown where that cannot be read.
-    pub(super) fn usage(&self) -> Usage {
-        Usage { disk_bytes: bytes_below(&self.path), free_bytes: barrier::free_bytes(&self.path) }
+    /// What its files take.
+    pub(super) fn bytes(&self) -> u64 {
+        bytes_below(&self.path)
+    }
+
+    /// The room beside them, for others than the superuser; none where that cannot be told.
+    pub(super) fn room(&self) -> Option<u64> {
+        let statistics = rustix::fs::statvfs(&self.path).ok()?;
+        Some(statistics.f_bavail.saturating_mul(statistics.f_frsize))
     }
 
     /// The head that the store has at least; none where no store was ever open here.

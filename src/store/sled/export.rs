@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use ::sled::IVec;
@@ -26,11 +27,23 @@ use crate::{
     },
 };
 
+/// How long a copy that is not taken may keep the log from being trimmed.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
 /// What is changed while a copy is made.
 #[derive(Debug)]
 pub(super) struct Exporting {
     pub(super) changed: Changed,
     pub(super) head: Sequence,
+    /// When something of it was last taken.
+    taken: Instant,
+}
+
+impl Exporting {
+    /// Whether nobody takes it any more.
+    pub(super) fn is_left(&self) -> bool {
+        self.taken.elapsed() > IDLE_MAX
+    }
 }
 
 pub(super) struct SledExport {
@@ -53,7 +66,8 @@ impl SledExport {
         if exporting.is_some() {
             return Err(ExportError::UnderWay);
         }
-        *exporting = Some(Exporting { changed: Changed::default(), head: *shared.head.borrow() });
+        let (changed, head) = (Changed::default(), *shared.head.borrow());
+        *exporting = Some(Exporting { changed, head, taken: Instant::now() });
         drop(exporting);
         Ok(Self { shared, from: Some(Vec::new()), ready: VecDeque::new(), extent: Extent::default() })
     }
@@ -109,6 +123,7 @@ impl SledExport {
         if exporting.changed.is_too_much() {
             return Err(ExportError::Behind);
         }
+        exporting.taken = Instant::now();
         self.ready.extend(exporting.changed.take());
         self.extent = Extent { oldest: self.shared.oldest(), head: exporting.head };
         Ok(())

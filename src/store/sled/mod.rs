@@ -42,7 +42,7 @@ pub use self::{
 };
 use super::{
     BackupReader, Batch, Error, Export, ExportError, JobKey, LogRecord, Partition, Result, Scan, Sequence,
-    Store, StoreId, Usage, barrier::Barrier,
+    Store, StoreId, barrier::Barrier,
 };
 
 /// How sled is run.
@@ -236,8 +236,12 @@ impl Store for SledStore {
         Ok(Box::new(SledExport::begin(Arc::clone(&self.shared))?))
     }
 
-    fn usage(&self) -> Usage {
-        self.shared.directory.usage()
+    fn room(&self) -> Option<u64> {
+        self.shared.directory.room()
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.shared.directory.bytes()
     }
 
     async fn close(&self) -> Result<()> {

@@ -75,7 +75,7 @@ pub(super) fn restore(
     let mut import = Import { tree: &tree, generation: 0, items: 0 };
     let stored = value::encode(tables::STORE_ID, id.0.as_bytes());
     tree.insert(tables::STORE_ID, stored).map_err(failed)?;
-    while let Some((_, items)) = backup.next()? {
+    while let Some((_, items)) = backup.read()? {
         unless_panicked(|| import.take(items))?;
     }
     let extent = backup.extents()[0];

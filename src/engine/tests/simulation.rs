@@ -57,7 +57,7 @@ const SEEDS: u64 = 400;
 const LIFE_SECONDS_MAX: u64 = 3_600;
 
 /// How long the last life waits for what falls due: several looks of the sweeper.
-const SETTLING: Duration = Duration::from_secs(4);
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// What a seed is like.
 struct Plan {
@@ -84,13 +84,13 @@ struct World {
 
 impl Plan {
     fn random(chance: &mut Chance) -> Self {
-        let lives = 1 + chance.below(4);
+        let lives = chance.below(4);
         let fault = |chance: &mut Chance, one_in: usize| if chance.one_in(3) { 0 } else { one_in };
         let faults = (0..lives).map(|_| Faults {
             stalls: if chance.one_in(4) { 0 } else { 3 + chance.below(20) },
             failing_reads: if chance.one_in(2) { 0 } else { 50 + chance.below(400) },
             failing_commits: fault(chance, 20),
-            crash_at_call: (!chance.one_in(4)).then(|| chance.below(700) as u64),
+            crash_at_call: (!chance.one_in(4)).then(|| chance.below(400) as u64),
         });
         let faults = faults.collect();
         let stop_after =
@@ -120,12 +120,12 @@ impl World {
         let truth = Truth::new(&disk, window, requests_max);
         let may_forget = plan.trims || requests_max < 1_000 || window < 1_000_000;
         let book = Arc::new(Mutex::new(Book::new(&disk, truth, may_forget)));
-        let clients = 2 + chance.below(3);
+        let clients = 2 + chance.below(2);
         let clients = (0..clients).map(|number| {
-            Client::new(format!("client-{number}"), Chance::new(chance.next()), 8 + chance.below(20))
+            Client::new(format!("client-{number}"), Chance::new(chance.next()), 4 + chance.below(14))
         });
         let clients = clients.collect();
-        let watchers = 1 + chance.below(3);
+        let watchers = 1 + chance.below(2);
         let watchers =
             (0..watchers).map(|number| Watcher::new(format!("watcher-{number}"), Chance::new(chance.next())));
         let watchers = watchers.collect();

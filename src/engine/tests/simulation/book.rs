@@ -103,7 +103,7 @@ impl Book {
         attempt: &Attempt,
         outcome: Result<Answer, Error>,
     ) -> Next {
-        self.disk.note((&attempt.name, format!("{outcome:?}")));
+        self.note(attempt, &outcome);
         match outcome {
             Ok(answer) => {
                 self.acknowledged(request, attempt, &answer);
@@ -116,6 +116,13 @@ impl Book {
             }
             Err(Error::RequestIdReused) => panic!("{} is the same request as before", attempt.name),
             Err(error) => self.failed(attempt, &error),
+        }
+    }
+
+    fn note(&self, attempt: &Attempt, outcome: &Result<Answer, Error>) {
+        match outcome {
+            Ok(answer) => self.disk.note((&attempt.name, &answer.reply)),
+            Err(error) => self.disk.note((&attempt.name, error.to_string())),
         }
     }
 
@@ -152,7 +159,7 @@ impl Book {
 
     /// Takes down that something else was asked under the request's id.
     pub(super) fn misused(&mut self, attempt: &Attempt, outcome: Result<Answer, Error>) -> Next {
-        self.disk.note((&attempt.name, format!("{outcome:?}")));
+        self.note(attempt, &outcome);
         match outcome {
             Err(error @ Error::RequestIdReused) => {
                 self.truth.refuse(&attempt.name, &error);
@@ -197,7 +204,7 @@ impl Book {
     /// What was read is durable, and no older than what was told before it was asked for.
     pub(super) fn check_job(&mut self, job_id: &str, told_before: i64, parts: Option<&JobParts>) {
         self.truth.catch_up();
-        self.disk.note((job_id, format!("{parts:?}")));
+        self.disk.note((job_id, parts.map(|parts| parts.job.revision)));
         let known = self.truth.jobs.get(job_id);
         let Some(parts) = parts else {
             let is_gone = known.is_none_or(|known| known.is_deleted);

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         Counts, Dependency, DependencyState, Existing, Filter, JobState, compare_times, evolve, summary,
     },
-    proto::v1::{Hold, HoldKind, HoldReleaseCause, Job, JobEvent, JobEventType, JobFilter, JobStatus, actor},
+    proto::v1::{Hold, HoldReleaseCause, Job, JobEvent, JobEventType, JobFilter, JobStatus, actor},
     store::{Index, IndexPage, IndexPlace, JobKey, Partition, Sequence, TaskRun},
 };
 
@@ -260,6 +260,7 @@ impl Truth {
                 *sizes.entry(table).or_default() += keys;
             }
         };
+        let shared = Shared::read(&self.disk).await;
         for (job_id, known) in &self.jobs {
             let state = &known.state;
             count('J', 1);
@@ -285,7 +286,7 @@ impl Truth {
             count('D', due + open.clone().filter(|task| task.deadline.is_some()).count());
             count('N', state.tasks.len());
             count('O', 2 * state.tasks.len() + open.count());
-            self.check_indexes(known).await;
+            self.check_indexes(known, &shared).await;
         }
         let mut stored = self.disk.table_sizes();
         stored.remove(&'W');
@@ -330,37 +331,59 @@ impl Truth {
 
     /// The job is in every index that it belongs in, and what falls due and what it waits for are. That it is in no other
     /// shows in the number of keys.
-    async fn check_indexes(&self, known: &Known) {
+    async fn check_indexes(&self, known: &Known, shared: &Shared) {
         let (records, state) = (self.disk.records(known.partition), &known.state);
-        let page = IndexPage { limit: usize::MAX, ..IndexPage::default() };
         let place = IndexPlace::of(&state.job);
         for index in indexes(&state.job) {
-            let found = records.index(ORG, &index, &page).await.unwrap();
+            let found = records.index(ORG, &index, &whole()).await.unwrap();
             assert!(found.contains(&place), "{} is not in {index:?}", state.job.job_id);
         }
-        let never = Timestamp { seconds: i64::MAX, nanos: 0 };
-        let due = records.due(&never, None, usize::MAX).await.unwrap();
-        let dependents = records.all_dependents(None, usize::MAX).await.unwrap();
         for hold in state.holds.values().filter(|hold| hold.is_standing()) {
-            let is_due = due.iter().any(|due| due.id == hold.hold_id);
-            assert_eq!(is_due, hold.scheduled_release_time.is_some(), "{hold:?}");
-            let waits = dependents.iter().any(|(_, dependent)| {
-                dependent.hold_id == hold.hold_id
-                    && Some(&dependent.dependency) == Dependency::of(hold).as_ref()
-            });
-            assert_eq!(waits, hold.kind() == HoldKind::Dependency, "{hold:?}");
+            assert_eq!(shared.due.contains(&hold.hold_id), hold.scheduled_release_time.is_some(), "{hold:?}");
+            let waits_for = shared.waiting.get(&hold.hold_id);
+            assert_eq!(waits_for, Dependency::of(hold).as_ref(), "{hold:?}");
         }
-        let tasks = async |run| records.task_index(ORG, run, &page).await.unwrap();
-        let (all, open) = (tasks(TaskRun::All).await, tasks(TaskRun::Open).await);
-        let of_job = tasks(TaskRun::Job(&state.job.job_id)).await;
+        let of_job = TaskRun::Job(&state.job.job_id);
+        let of_job = records.task_index(ORG, of_job, &whole()).await.unwrap();
         for task in state.tasks.values() {
             let place = (IndexPlace::of_task(task), state.job.job_id.clone());
-            assert!(all.contains(&place) && of_job.contains(&place), "{task:?}");
-            assert_eq!(open.contains(&place), task.is_open(), "{task:?}");
-            let is_due = due.iter().any(|due| due.id == task.id);
-            assert_eq!(is_due, task.is_open() && task.deadline.is_some(), "{task:?}");
+            assert!(shared.tasks.contains(&place) && of_job.contains(&place), "{task:?}");
+            assert_eq!(shared.open.contains(&place), task.is_open(), "{task:?}");
+            let is_due = task.is_open() && task.deadline.is_some();
+            assert_eq!(shared.due.contains(&task.id), is_due, "{task:?}");
         }
     }
+}
+
+/// What the indexes have that all jobs share.
+#[derive(Default)]
+struct Shared {
+    due: BTreeSet<String>,
+    waiting: BTreeMap<String, Dependency>,
+    tasks: BTreeSet<(IndexPlace, String)>,
+    open: BTreeSet<(IndexPlace, String)>,
+}
+
+impl Shared {
+    async fn read(disk: &Disk) -> Self {
+        let mut shared = Self::default();
+        let never = Timestamp { seconds: i64::MAX, nanos: 0 };
+        for partition in disk.partitions() {
+            let records = disk.records(partition);
+            let due = records.due(&never, None, usize::MAX).await.unwrap();
+            shared.due.extend(due.into_iter().map(|due| due.id));
+            let waiting = records.all_dependents(None, usize::MAX).await.unwrap();
+            let waiting = waiting.into_iter().map(|(_, waiting)| (waiting.hold_id, waiting.dependency));
+            shared.waiting.extend(waiting);
+            shared.tasks.extend(records.task_index(ORG, TaskRun::All, &whole()).await.unwrap());
+            shared.open.extend(records.task_index(ORG, TaskRun::Open, &whole()).await.unwrap());
+        }
+        shared
+    }
+}
+
+fn whole() -> IndexPage {
+    IndexPage { limit: usize::MAX, ..IndexPage::default() }
 }
 
 /// The runs that a job is in.

@@ -36,6 +36,7 @@ pub(super) async fn run(engine: Engine, partition: Partition, mut place: Sequenc
     let stop = engine.shared.stop.clone();
     loop {
         let outcome = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             outcome = follow(&engine, partition, &mut place) => outcome,
         };
@@ -56,6 +57,7 @@ pub(super) async fn run(engine: Engine, partition: Partition, mut place: Sequenc
             }
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(PAUSE) => {}
         }

@@ -13,6 +13,7 @@ pub(super) async fn run(engine: Engine) {
     let stop = engine.shared.stop.clone();
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }

@@ -27,6 +27,7 @@ pub(super) async fn run(engine: Engine, partition: Partition) {
     let mut left = Left::default();
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             outcome = sweep(&engine, partition, &mut left) => {
                 if let Err(error) = outcome {
@@ -36,6 +37,7 @@ pub(super) async fn run(engine: Engine, partition: Partition) {
             }
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }

@@ -5,7 +5,7 @@
 //! rings cost one read.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -59,11 +59,12 @@ pub(super) struct Bell {
 
 const SILENT: u64 = u64::MAX;
 
+/// Of a job and of an organization in the order in which they were hung, so that a test that repeats rings alike.
 #[derive(Default)]
 struct Bells {
     next_id: u64,
-    by_job: HashMap<JobKey, HashMap<u64, Arc<Bell>>>,
-    by_org: HashMap<String, HashMap<u64, Arc<Bell>>>,
+    by_job: HashMap<JobKey, BTreeMap<u64, Arc<Bell>>>,
+    by_org: HashMap<String, BTreeMap<u64, Arc<Bell>>>,
 }
 
 /// A follower's registration. Dropping it ends it.
@@ -118,7 +119,7 @@ impl Tail {
             for entry in logged.iter().filter(|entry| !entry.events.is_empty()) {
                 let of_job = bells.by_job.get(&entry.job).filter(|_| jobs.insert(&entry.job));
                 let of_org = bells.by_org.get(&entry.job.org).filter(|_| orgs.insert(&entry.job.org));
-                for bell in of_job.into_iter().chain(of_org).flat_map(HashMap::values) {
+                for bell in of_job.into_iter().chain(of_org).flat_map(BTreeMap::values) {
                     bell.ring(self.partition, entry.before);
                 }
             }
@@ -176,7 +177,7 @@ impl Tail {
     #[cfg(test)]
     pub(super) fn bells_hung(&self) -> usize {
         let bells = self.bells();
-        bells.by_job.values().chain(bells.by_org.values()).map(HashMap::len).sum()
+        bells.by_job.values().chain(bells.by_org.values()).map(BTreeMap::len).sum()
     }
 }
 
@@ -217,7 +218,7 @@ impl Bell {
 impl Drop for Subscription {
     fn drop(&mut self) {
         fn remove<K: std::hash::Hash + Eq>(
-            bells: &mut HashMap<K, HashMap<u64, Arc<Bell>>>,
+            bells: &mut HashMap<K, BTreeMap<u64, Arc<Bell>>>,
             key: &K,
             id: u64,
         ) {

@@ -25,7 +25,7 @@ use crate::{
     },
     engine::{
         Command, Delivery, Engine, Environment, Error, ListOrder, Options, Origin, Position, RequestStamp,
-        Start, Target, Views, Watch, WatchScope,
+        Start, Target, Views, Watch, WatchError, WatchScope,
     },
     proto::{
         storage::v1::SyncHeader,
@@ -231,7 +231,7 @@ fn run(job_id: &str) -> PerformJobAction {
 }
 
 /// A random report of a workflow execution: few distinct places and times, so that reports meet.
-fn report(chance: &mut Chance) -> (Place, Report) {
+pub(super) fn report(chance: &mut Chance) -> (Place, Report) {
     // Mostly the first: what is of an older attempt than the newest is refused.
     let attempt_id = i64::from(chance.one_in(6)) + i64::from(chance.one_in(12));
     let place = Place {
@@ -281,7 +281,7 @@ async fn report_task(engine: &Engine, chance: &mut Chance, job_id: &str) -> Repo
     }
 }
 
-fn report_workflow(chance: &mut Chance, job_id: &str) -> ReportWorkflow {
+pub(super) fn report_workflow(chance: &mut Chance, job_id: &str) -> ReportWorkflow {
     let (place, report) = report(chance);
     let close_job = chance.one_in(2);
     ReportWorkflow { job_id: job_id.to_owned(), place, report, code: "done".to_owned(), close_job }
@@ -362,7 +362,15 @@ pub(super) fn scope(wanted: &JobFilter) -> WatchScope {
 }
 
 pub(super) fn watch_jobs(engine: &Engine, wanted: &JobFilter, start: Start) -> Watch {
-    engine.watch(scope(wanted), start).unwrap()
+    watch_jobs_from(engine, wanted, start).unwrap()
+}
+
+pub(super) fn watch_jobs_from(
+    engine: &Engine,
+    wanted: &JobFilter,
+    start: Start,
+) -> Result<Watch, WatchError> {
+    engine.watch(scope(wanted), start)
 }
 
 pub(super) fn of_job(job_id: &str) -> JobFilter {

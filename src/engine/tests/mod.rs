@@ -8,5 +8,6 @@ mod log_end;
 mod organizations;
 mod replay;
 mod resume;
+mod simulation;
 mod waiting;
 mod writing;

@@ -119,7 +119,7 @@ async fn check(seed: u64, commands: usize) {
 
 /// A workflow that closes leaves none of its tasks open, and none of the job's where it closes that with it; of an attempt
 /// that a newer one has ended only the work of steps is open. The engine has loaded all that are.
-fn check_over(state: &JobState, command: &Logged) {
+pub(super) fn check_over(state: &JobState, command: &Logged) {
     for task in state.tasks.values().filter(|task| task.is_open() && task.step_id.is_empty()) {
         let Some(execution) = &task.execution else { continue };
         let newest =
@@ -155,7 +155,7 @@ async fn left_of(store: &MemoryStore, job_id: &str) -> Vec<u8> {
 }
 
 /// The workflow instances of a job, with all their attempts.
-async fn instances(records: &Records, job: &JobKey) -> BTreeMap<String, InstanceState> {
+pub(super) async fn instances(records: &Records, job: &JobKey) -> BTreeMap<String, InstanceState> {
     let mut instances = BTreeMap::new();
     for record in records.instances_after(&job.org, &job.job_id, None, usize::MAX).await.unwrap() {
         let id = record.instance.as_ref().unwrap().workflow_instance_id.clone();

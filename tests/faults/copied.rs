@@ -17,10 +17,10 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
-        let copied = to.join(path.file_name().unwrap());
+        let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
-            copy(&path, &copied);
-        } else if let Err(error) = fs::copy(&path, &copied) {
+            copy(&path, &target);
+        } else if let Err(error) = fs::copy(&path, &target) {
             // It was renamed or removed since the directory was read: `cp` says so, and goes on.
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display());
         }
@@ -39,17 +39,17 @@ async fn a_copy_of_a_directory_at_work_is_a_past_of_it_or_refused() {
     for _ in 0..COPIES {
         let until = *acknowledged.borrow() + CHANGES;
         soon(acknowledged.wait_for(|count| *count >= until)).await.unwrap();
-        let copied = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
         let before = clients.acknowledged();
-        copy(&directory.path().join("data"), &copied.path().join("data"));
-        copies.push((copied, before));
+        copy(&directory.path().join("data"), &elsewhere.path().join("data"));
+        copies.push((elsewhere, before));
     }
     clients.stop_working().await;
     let truth = clients.meet(server.address, &mut chance).await;
 
     let mut refused = 0;
-    for (copied, before) in copies {
-        match Server::launch(copied.path(), &load::SETTINGS, Vec::new()).await {
+    for (elsewhere, before) in copies {
+        match Server::launch(elsewhere.path(), &load::SETTINGS, Vec::new()).await {
             Ok(server) => load::check_past(server.address, &truth, &before).await,
             Err(ended) => {
                 refused += 1;

@@ -2,7 +2,7 @@
 //! that works all that was acknowledged is there.
 
 use super::{
-    disk_image::{Disk, Lies, Unsynced},
+    disk_image::{Disk, Image, Lies, Unsynced},
     kit::{Chance, log_of, soon},
     load::Clients,
     machine::Machine,
@@ -50,7 +50,7 @@ async fn serves(machine: &Machine, clients: &mut Clients, chance: &mut Chance) {
     let server = machine.start().await.unwrap_or_else(|ended| panic!("{}", ended.log));
     clients.meet(server.address, chance).await;
     let until = clients.count() + 50;
-    let mut acknowledged = clients.work(server.address, 99);
+    let mut acknowledged = clients.work(server.address, 1_000 + until as u64);
     soon(acknowledged.wait_for(|count| *count >= until)).await.unwrap();
     clients.stop_working().await;
     clients.meet(server.address, chance).await;
@@ -78,4 +78,33 @@ async fn a_sync_that_fails_is_the_end() {
     let set = &[(Control::CallsUntilErrors, 10), (Control::ErrorsLeft, 1), (Control::DataSyncErrno, EIO)];
     let fault = Fault { name: "a sync", set, says: "Input/output error" };
     the_server_ends_and_nothing_is_lost(fault, 3).await;
+}
+
+/// sled syncs now and then by itself, and only logs it where that fails. The system tells of a failure once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_fails_behind_our_back_is_the_end() {
+    let set = &[(Control::ErrorsLeft, 1), (Control::SyncErrno, EIO)];
+    let fault = Fault { name: "a sync of the flusher", set, says: "Input/output error" };
+    the_server_ends_and_nothing_is_lost(fault, 4).await;
+}
+
+/// A disk that has a place which cannot be read: the store is not opened, and nothing is changed by that. A disk can be
+/// copied to another then, and often the place comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_cannot_be_read_is_left_as_it_is() {
+    let Some(machine) = Machine::new() else { return };
+    let mut chance = Chance::new(5);
+    let mut clients = Clients::new();
+    serves(&machine, &mut clients, &mut chance).await;
+    let before = Image::read(&machine.root);
+    machine.shim.set(Control::ReadErrno, EIO);
+    for place in [0, 5_000, 100_000] {
+        machine.shim.set(Control::ReadPlace, place);
+        let ended = machine.start().await.expect_err("a place cannot be read");
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+        assert!(ended.log.contains("Input/output error"), "{}", ended.log);
+        assert_eq!(before.differs_from(&Image::read(&machine.root)), None, "at {place}");
+    }
+    machine.shim.reset();
+    serves(&machine, &mut clients, &mut chance).await;
 }

@@ -98,6 +98,7 @@ pub struct Ended {
 }
 
 /// The binary, at work on a directory. Dropping it kills it.
+#[derive(Debug)]
 pub struct Server {
     child: Child,
     pub address: SocketAddr,

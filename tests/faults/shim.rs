@@ -72,6 +72,8 @@ pub enum Control {
     DataSyncErrno,
     /// What reads fail with.
     ReadErrno,
+    /// Which reads: those of the byte at this place, of a file that has it. Below 0: all.
+    ReadPlace,
     /// So many calls are let through before those four count.
     CallsUntilErrors,
     /// So many calls fail by those four, and then no more. Below 0: there is no end.
@@ -135,6 +137,7 @@ impl Shim {
             self.set(control, 0);
         }
         self.set(Control::BytesFree, -1);
+        self.set(Control::ReadPlace, -1);
         self.set(Control::ErrorsLeft, -1);
     }
 }

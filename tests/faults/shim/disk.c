@@ -35,7 +35,7 @@ struct entry {
     uint64_t length;
 };
 
-static struct control none = {.bytes_free = -1, .errors_left = -1};
+static struct control none = {.bytes_free = -1, .read_place = -1, .errors_left = -1};
 struct control *shim_control = &none;
 
 static char root[PATH_MAX];
@@ -266,23 +266,23 @@ ssize_t writev(int file, const struct iovec *parts, int many) {
     return written;
 }
 
+static int fails_to_read(int file, size_t length, off_t place) {
+    if (!is_ours(file)) return 0;
+    int64_t bad = shim_control->read_place;
+    if (bad >= 0 && (bad < place || bad >= place + (int64_t)length)) return 0;
+    pthread_mutex_lock(&lock);
+    int is_failed = fails(shim_control->read_errno);
+    pthread_mutex_unlock(&lock);
+    return is_failed;
+}
+
 ssize_t read(int file, void *data, size_t length) {
-    if (is_ours(file)) {
-        pthread_mutex_lock(&lock);
-        int is_failed = fails(shim_control->read_errno);
-        pthread_mutex_unlock(&lock);
-        if (is_failed) return -1;
-    }
+    if (is_ours(file) && fails_to_read(file, length, lseek(file, 0, SEEK_CUR))) return -1;
     return syscall(SYS_read, file, data, length);
 }
 
 ssize_t pread64(int file, void *data, size_t length, off_t place) {
-    if (is_ours(file)) {
-        pthread_mutex_lock(&lock);
-        int is_failed = fails(shim_control->read_errno);
-        pthread_mutex_unlock(&lock);
-        if (is_failed) return -1;
-    }
+    if (fails_to_read(file, length, place)) return -1;
     return syscall(SYS_pread64, file, data, length, place);
 }
 

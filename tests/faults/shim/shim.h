@@ -20,9 +20,11 @@ struct control {
     volatile int64_t sync_errno;
     /* What fdatasync fails with. */
     volatile int64_t data_sync_errno;
-    /* What reads fail with. */
+    /* What reads of the files below the root fail with. */
     volatile int64_t read_errno;
-    /* So many calls are let through before those four count. */
+    /* Which files, and where: those that are longer, and reads of that byte. Below 0: all reads of all. */
+    volatile int64_t read_place;
+    /* So many calls are let through before these four count. */
     volatile int64_t calls_until_errors;
     /* So many calls fail by those four, and then no more. Below 0: there is no end. */
     volatile int64_t errors_left;

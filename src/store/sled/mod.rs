@@ -8,6 +8,7 @@ mod committer;
 mod directory;
 mod open;
 mod read;
+mod readable;
 mod stage;
 mod tables;
 #[cfg(test)]

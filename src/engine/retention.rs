@@ -8,16 +8,16 @@ use crate::store::{self, Sequence};
 /// How often the log's old end is looked at.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Works until the engine stops.
+/// Works until the engine stops. It looks at once: one that is started again and again forgets as well.
 pub(super) async fn run(engine: Engine) {
     let stop = engine.shared.stop.clone();
     loop {
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
-        }
-        let outcome = engine.forget_old().await;
+            // It waits while the store is copied.
+            outcome = engine.forget_old() => outcome,
+        };
         if let Err(error @ store::Error::Failed(_)) = outcome {
             // The store takes nothing any more. Nobody needs to wait for the next command to find out.
             engine.shared.failed.send_replace(Some(Arc::new(error)));
@@ -28,6 +28,11 @@ pub(super) async fn run(engine: Engine) {
                 error = &error as &dyn std::error::Error,
                 "the old end of the log was not forgotten"
             );
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
         }
     }
 }

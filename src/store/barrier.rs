@@ -6,8 +6,12 @@
 //! itself, and the linker takes ours before the one of the C library: each barrier of sled becomes an `fdatasync`.
 //! Elsewhere sled calls `fsync`, and there is nothing to replace.
 //!
+//! The system tells of data that it could not write once, and takes it for written then. It may tell sled's own thread, which
+//! calls `fsync` now and then and only logs that it failed; the barrier that follows would succeed. So `fsync` is replaced as
+//! well, and once a sync has failed, all that follow in the process fail.
+//!
 //! Whether the linker did so is not left to faith: calls are counted, and opening a store proves that a flush is one.
-//! This is the only module with unsafe code: a symbol without mangling, and a call into the C library.
+//! This is the only module with unsafe code: symbols without mangling, and calls into the C library.
 #![allow(unsafe_code, reason = "the symbol that sled's barrier is linked to can be replaced in no other way")]
 
 use std::{fs::File, io, path::Path};
@@ -61,9 +65,20 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 
 #[cfg(target_os = "linux")]
 mod replacement {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::{
+        ffi::CStr,
+        io,
+        sync::{
+            Mutex, OnceLock, PoisonError,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
+
+    use libc::{c_int, c_long};
 
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    /// Whether a sync has failed. Held during each, so that none succeeds while another is about to say that it failed.
+    static HAS_FAILED: Mutex<bool> = Mutex::new(false);
 
     pub(super) const CALLS: Option<fn() -> u64> = Some(|| COUNT.load(Ordering::SeqCst));
 
@@ -71,14 +86,63 @@ mod replacement {
     /// range of it, and returns 0, or -1 with `errno` set.
     #[unsafe(no_mangle)]
     pub extern "C" fn sync_file_range(
-        file: libc::c_int,
+        file: c_int,
         _offset: i64,
         _length: i64,
         _flags: libc::c_uint,
-    ) -> libc::c_int {
+    ) -> c_int {
         COUNT.fetch_add(1, Ordering::SeqCst);
         // SAFETY: `fdatasync` takes any number for a descriptor and touches no memory of ours.
-        unsafe { libc::fdatasync(file) }
+        sync(|| unsafe { libc::fdatasync(file) })
+    }
+
+    /// Takes the place of the C library's function of the same name and shape, and does the same; but after a sync that
+    /// has failed it fails.
+    #[unsafe(no_mangle)]
+    pub extern "C" fn fsync(file: c_int) -> c_int {
+        // SAFETY: as the C library's, it takes any number for a descriptor and touches no memory of ours.
+        sync(|| unsafe { next_fsync()(file) })
+    }
+
+    type Fsync = unsafe extern "C" fn(c_int) -> c_int;
+
+    /// The function that ours takes the place of.
+    fn next_fsync() -> Fsync {
+        const NAME: &CStr = c"fsync";
+        static NEXT: OnceLock<Fsync> = OnceLock::new();
+        *NEXT.get_or_init(|| {
+            // SAFETY: the name ends with a zero, and nothing else is read.
+            let found = unsafe { libc::dlsym(libc::RTLD_NEXT, NAME.as_ptr()) };
+            if found.is_null() {
+                return call_system;
+            }
+            // SAFETY: it is what the C library's headers declare under this name.
+            unsafe { std::mem::transmute::<*mut libc::c_void, Fsync>(found) }
+        })
+    }
+
+    /// For a binary that has its C library in itself.
+    unsafe extern "C" fn call_system(file: c_int) -> c_int {
+        // SAFETY: the call takes any number for a descriptor and touches no memory of ours.
+        let outcome: c_long = unsafe { libc::syscall(libc::SYS_fsync, file) };
+        if outcome == 0 { 0 } else { -1 }
+    }
+
+    fn sync(call: impl FnOnce() -> c_int) -> c_int {
+        let mut has_failed = HAS_FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_failed {
+            // SAFETY: it is this thread's, and always there.
+            unsafe { *libc::__errno_location() = libc::EIO };
+            return -1;
+        }
+        let outcome = call();
+        // Others say that the descriptor is none that can be synced, and nothing of data.
+        let is_lost = matches!(
+            io::Error::last_os_error().raw_os_error(),
+            Some(libc::EIO | libc::ENOSPC | libc::EDQUOT)
+        );
+        *has_failed = outcome != 0 && is_lost;
+        outcome
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     fs::File,
     future::Future,
     io::{BufRead as _, BufReader},
@@ -21,7 +22,8 @@ use holdpoint::{
         v1::{
             BasicSyncRequest, JobEvent, JobStatus, SingleStep, StepEntry, SyncMetadata, WatchJobsRequest,
             WatchJobsResponse, WatchMessage, job_service_client::JobServiceClient,
-            sync_service_client::SyncServiceClient, watch_message::Kind,
+            sync_service_client::SyncServiceClient, task_service_client::TaskServiceClient,
+            watch_message::Kind, workflow_service_client::WorkflowServiceClient,
         },
     },
     server,
@@ -37,7 +39,7 @@ use tonic::{
 use tonic_types::StatusExt as _;
 
 /// Far longer than anything here takes: what is not there by then never comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ends a wait that would never end.
 #[track_caller]
@@ -47,6 +49,11 @@ pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
         let outcome = tokio::time::timeout(PATIENCE, future).await;
         outcome.unwrap_or_else(|_| panic!("waited in vain at {place}"))
     }
+}
+
+/// A number from the environment.
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
 }
 
 /// Numbers that look random, and are the same for the same seed.
@@ -74,7 +81,24 @@ impl Chance {
     }
 }
 
+fn binary() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_holdpoint"))
+}
+
+/// What all servers in the directory have logged.
+pub fn log_of(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join("log.txt")).unwrap()
+}
+
+/// A server that ended before it listened.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub log: String,
+}
+
 /// The binary, at work on a directory. Dropping it kills it.
+#[derive(Debug)]
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
@@ -82,7 +106,18 @@ pub struct Server {
 
 impl Server {
     pub async fn start(directory: &Path, settings: &[&str]) -> Self {
-        Self::run(Command::new(env!("CARGO_BIN_EXE_holdpoint")), directory, settings).await
+        Self::run(binary(), directory, settings).await
+    }
+
+    /// One with more in its environment, which may end before it listens.
+    pub async fn launch(
+        directory: &Path,
+        settings: &[&str],
+        environment: Vec<(&'static str, OsString)>,
+    ) -> Result<Self, Ended> {
+        let mut command = binary();
+        command.envs(environment);
+        Self::try_run(command, directory, settings).await
     }
 
     /// One that may have no more than so many files and connections open.
@@ -93,7 +128,12 @@ impl Server {
         Self::run(command, directory, settings).await
     }
 
-    async fn run(mut command: Command, directory: &Path, settings: &[&str]) -> Self {
+    async fn run(command: Command, directory: &Path, settings: &[&str]) -> Self {
+        let outcome = Self::try_run(command, directory, settings).await;
+        outcome.unwrap_or_else(|ended| panic!("the server did not start: {}\n{}", ended.status, ended.log))
+    }
+
+    async fn try_run(mut command: Command, directory: &Path, settings: &[&str]) -> Result<Self, Ended> {
         let log = File::options().create(true).append(true).open(directory.join("log.txt")).unwrap();
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-filter", "info", "--data-dir"])
@@ -115,10 +155,10 @@ impl Server {
         }));
         let said = said.await.unwrap().unwrap();
         let Some(address) = said.trim().strip_prefix("holdpoint is listening on ") else {
-            let log = std::fs::read_to_string(directory.join("log.txt")).unwrap();
-            panic!("the server did not start: {said:?}\n{log}");
+            let status = soon(tokio::task::spawn_blocking(move || child.wait())).await.unwrap().unwrap();
+            return Err(Ended { status, log: log_of(directory) });
         };
-        Self { child, address: address.parse().unwrap() }
+        Ok(Self { child, address: address.parse().unwrap() })
     }
 
     /// SIGKILL, at once.
@@ -129,7 +169,11 @@ impl Server {
 
     /// SIGTERM.
     pub fn tell_to_stop(&self) {
-        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("-TERM");
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let told = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(told.success());
     }
 
@@ -188,11 +232,13 @@ impl InProcess {
     }
 }
 
-/// The two services over one connection.
+/// The services over one connection.
 #[derive(Clone)]
 pub struct Client {
     pub jobs: JobServiceClient<Channel>,
     pub syncs: SyncServiceClient<Channel>,
+    pub tasks: TaskServiceClient<Channel>,
+    pub workflows: WorkflowServiceClient<Channel>,
 }
 
 impl Client {
@@ -208,9 +254,22 @@ impl Client {
     }
 
     async fn over(endpoint: Endpoint) -> Self {
-        let channel = soon(endpoint.connect()).await.unwrap();
-        let jobs = JobServiceClient::new(channel.clone()).max_decoding_message_size(16 << 20);
-        Self { jobs, syncs: SyncServiceClient::new(channel) }
+        Self::on(soon(endpoint.connect()).await.unwrap())
+    }
+
+    /// One that connects when it is used, and waits for an answer for so long.
+    pub fn hurried(address: SocketAddr, timeout: Duration) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        Self::on(endpoint.timeout(timeout).connect_lazy())
+    }
+
+    fn on(channel: Channel) -> Self {
+        Self {
+            jobs: JobServiceClient::new(channel.clone()).max_decoding_message_size(16 << 20),
+            syncs: SyncServiceClient::new(channel.clone()),
+            tasks: TaskServiceClient::new(channel.clone()),
+            workflows: WorkflowServiceClient::new(channel),
+        }
     }
 
     pub async fn sync(&mut self, request: BasicSyncRequest) -> (String, i64) {

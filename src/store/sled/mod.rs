@@ -9,6 +9,7 @@ mod directory;
 mod export;
 mod open;
 mod read;
+mod readable;
 mod restore;
 mod stage;
 mod tables;

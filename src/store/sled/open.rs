@@ -15,7 +15,7 @@ use prost::Message as _;
 use super::{
     SledOptions,
     directory::Directory,
-    failed, stage, tables,
+    failed, readable, stage, tables,
     value::{self, corrupt},
 };
 use crate::{
@@ -140,6 +140,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
 
     let sled = directory.sled();
     directory.remove_unfinished_snapshots().map_err(OpenError::io("clean", &sled))?;
+    readable::check(&sled)?;
     let tree = open_tree(&sled, options)?;
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
     directory.sync_sled().map_err(OpenError::io("sync", &sled))?;

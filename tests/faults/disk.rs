@@ -1,0 +1,110 @@
+//! A disk that is full or fails: nothing is acknowledged that is not durable, the server says why and ends, and on a disk
+//! that works all that was acknowledged is there.
+
+use super::{
+    disk_image::{Disk, Image, Lies, Unsynced},
+    kit::{Chance, log_of, soon},
+    load::Clients,
+    machine::Machine,
+    shim::Control,
+};
+
+const EIO: i64 = 5;
+
+/// What goes wrong, and what the server's log says of it.
+struct Fault {
+    name: &'static str,
+    set: &'static [(Control, i64)],
+    says: &'static str,
+}
+
+/// The fault comes under load. The power is cut after it, so that nothing counts but what is durable.
+async fn the_server_ends_and_nothing_is_lost(fault: Fault, seed: u64) {
+    let Some(machine) = Machine::new() else { return };
+    let mut chance = Chance::new(seed);
+    let mut clients = Clients::new();
+    let disk = Disk::read(&machine.root);
+    let server = machine.start().await.unwrap();
+    clients.meet(server.address, &mut chance).await;
+    let mut acknowledged = clients.work(server.address, seed);
+    soon(acknowledged.wait_for(|count| *count >= 100)).await.unwrap();
+    for (control, value) in fault.set {
+        machine.shim.set(*control, *value);
+    }
+    let status = soon(server.exit()).await;
+    clients.leave().await;
+    let failed = machine.shim.get(Control::Failed);
+    println!("{}: {failed} calls failed, {} changes were acknowledged", fault.name, clients.count());
+    assert!(failed > 0, "{}: nothing failed", fault.name);
+    assert_eq!(status.code(), Some(1), "{}: {status}", fault.name);
+    let log = log_of(&machine.root);
+    assert!(log.contains(fault.says), "{}: {log}", fault.name);
+
+    machine.shim.reset();
+    machine.cut(&disk, Unsynced::any(&mut chance), Lies::None, &mut chance);
+    serves(&machine, &mut clients, &mut chance).await;
+}
+
+/// The server starts, has all that was acknowledged, and takes more.
+async fn serves(machine: &Machine, clients: &mut Clients, chance: &mut Chance) {
+    let server = machine.start().await.unwrap_or_else(|ended| panic!("{}", ended.log));
+    clients.meet(server.address, chance).await;
+    let until = clients.count() + 50;
+    let mut acknowledged = clients.work(server.address, 1_000 + until as u64);
+    soon(acknowledged.wait_for(|count| *count >= until)).await.unwrap();
+    clients.stop_working().await;
+    clients.meet(server.address, chance).await;
+    server.tell_to_stop();
+    assert!(soon(server.exit()).await.success());
+    clients.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_the_end_until_there_is_room() {
+    let set = &[(Control::BytesFree, 30_000)];
+    let fault = Fault { name: "full", set, says: "No space left on device" };
+    the_server_ends_and_nothing_is_lost(fault, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_fails_is_the_end() {
+    let set = &[(Control::CallsUntilErrors, 20), (Control::ErrorsLeft, 1), (Control::WriteErrno, EIO)];
+    let fault = Fault { name: "a write", set, says: "Input/output error" };
+    the_server_ends_and_nothing_is_lost(fault, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_fails_is_the_end() {
+    let set = &[(Control::CallsUntilErrors, 10), (Control::ErrorsLeft, 1), (Control::DataSyncErrno, EIO)];
+    let fault = Fault { name: "a sync", set, says: "Input/output error" };
+    the_server_ends_and_nothing_is_lost(fault, 3).await;
+}
+
+/// sled syncs now and then by itself, and only logs it where that fails. The system tells of a failure once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_fails_behind_our_back_is_the_end() {
+    let set = &[(Control::ErrorsLeft, 1), (Control::SyncErrno, EIO)];
+    let fault = Fault { name: "a sync of the flusher", set, says: "Input/output error" };
+    the_server_ends_and_nothing_is_lost(fault, 4).await;
+}
+
+/// A disk that has a place which cannot be read: the store is not opened, and nothing is changed by that. A disk can be
+/// copied to another then, and often the place comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_cannot_be_read_is_left_as_it_is() {
+    let Some(machine) = Machine::new() else { return };
+    let mut chance = Chance::new(5);
+    let mut clients = Clients::new();
+    serves(&machine, &mut clients, &mut chance).await;
+    let before = Image::read(&machine.root);
+    machine.shim.set(Control::ReadErrno, EIO);
+    for place in [0, 5_000, 100_000] {
+        machine.shim.set(Control::ReadPlace, place);
+        let ended = machine.start().await.expect_err("a place cannot be read");
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+        assert!(ended.log.contains("Input/output error"), "{}", ended.log);
+        assert_eq!(before.differs_from(&Image::read(&machine.root)), None, "at {place}");
+    }
+    machine.shim.reset();
+    serves(&machine, &mut clients, &mut chance).await;
+}

@@ -23,13 +23,14 @@ use super::{
     open::panic_text,
     stage::{self, Changes},
     tables, trim, value,
+    witness::Witness,
 };
 use crate::{
     proto::storage::v1::{LogBatch, LogReference},
     store::{Batch, Error, Result, Sequence, log::head_after},
 };
 
-/// How far the witness may lag behind the head.
+/// How often the witness is made safe from a power cut.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +61,7 @@ pub(super) struct Committer {
 
 impl Committer {
     /// Starts the thread. `generation` is the next one for chunks.
-    pub(super) fn start(shared: Arc<Shared>, generation: u64) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, generation: u64, witness: Witness) -> std::io::Result<Self> {
         let (sender, requests) = mpsc::channel();
         let witnessed = *shared.head.borrow();
         let worker = Worker {
@@ -69,6 +70,7 @@ impl Committer {
             applied: 0,
             failure: None,
             trims: VecDeque::new(),
+            witness,
             witnessed,
             witnessed_at: Instant::now(),
         };
@@ -115,7 +117,8 @@ struct Worker {
     applied: u64,
     failure: Option<Error>,
     trims: VecDeque<(Sequence, Reply)>,
-    /// The head that the witness shows.
+    witness: Witness,
+    /// The head that the witness shows also after a power cut.
     witnessed: Sequence,
     witnessed_at: Instant,
 }
@@ -134,7 +137,7 @@ impl Worker {
                 Ok(Some(Request::Close(reply))) => {
                     let outcome = self.guarded(|worker| {
                         worker.flush()?;
-                        worker.witness()
+                        worker.sync_witness()
                     });
                     let _ = reply.send(outcome);
                     return;
@@ -144,7 +147,7 @@ impl Worker {
             }
             if self.witness_is_due() {
                 // A failure is told to the next who asks.
-                let _ = self.guarded(Self::witness);
+                let _ = self.guarded(Self::sync_witness);
             }
         }
     }
@@ -204,6 +207,8 @@ impl Worker {
             let _gate = shared.gate.write();
             stage::apply_marked(&shared.tree, &changes)?;
         }
+        // Durable, and not yet acknowledged.
+        self.witness.note(head).map_err(unwitnessed)?;
         // The head first: whoever has settled finds it past all that was read.
         shared.head.send_replace(head);
         shared.durable.send_modify(|durable| durable.applied = self.applied);
@@ -279,14 +284,16 @@ impl Worker {
             && self.witnessed_at.elapsed() >= WITNESS_EVERY
     }
 
-    fn witness(&mut self) -> Result<()> {
-        let head = *self.shared.head.borrow();
-        let written = self.shared.directory.write_witness(head);
-        written.map_err(|error| Error::Failed(Arc::new(Unwitnessed(error))))?;
-        self.witnessed = head;
+    fn sync_witness(&mut self) -> Result<()> {
+        self.witness.sync().map_err(unwitnessed)?;
+        self.witnessed = *self.shared.head.borrow();
         self.witnessed_at = Instant::now();
         Ok(())
     }
+}
+
+fn unwitnessed(error: std::io::Error) -> Error {
+    Error::Failed(Arc::new(Unwitnessed(error)))
 }
 
 impl Durable {

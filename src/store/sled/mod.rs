@@ -5,15 +5,19 @@
 //! ([`open`], [`directory`]). Nothing outside this module knows of sled.
 
 mod committer;
+#[cfg(test)]
+mod damage;
 mod directory;
 mod open;
 mod read;
+mod segments;
 mod stage;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod trim;
 mod value;
+mod witness;
 
 use std::{
     fmt,
@@ -69,7 +73,7 @@ struct Shared {
     #[cfg(test)]
     failing: std::sync::Mutex<Option<Step>>,
     // Let go after the database.
-    directory: Directory,
+    _directory: Directory,
 }
 
 /// How far the store is durable.
@@ -106,7 +110,8 @@ impl SledStore {
         options: &SledOptions,
         barrier: &Barrier,
     ) -> std::result::Result<Self, OpenError> {
-        let Opened { directory, tree, id, head, oldest, generation } = open::open(path, options, barrier)?;
+        let Opened { directory, tree, id, head, oldest, generation, witness } =
+            open::open(path, options, barrier)?;
         let shared = Arc::new(Shared {
             id,
             tree,
@@ -117,9 +122,9 @@ impl SledStore {
             gate: RwLock::new(()),
             #[cfg(test)]
             failing: std::sync::Mutex::new(None),
-            directory,
+            _directory: directory,
         });
-        let committer = Committer::start(Arc::clone(&shared), generation)
+        let committer = Committer::start(Arc::clone(&shared), generation, witness)
             .map_err(OpenError::io("start a thread for", path))?;
         Ok(Self { committer, shared })
     }

@@ -15,8 +15,9 @@ use prost::Message as _;
 use super::{
     SledOptions,
     directory::Directory,
-    failed, stage, tables,
+    failed, segments, stage, tables,
     value::{self, corrupt},
+    witness::Witness,
 };
 use crate::{
     proto::storage::v1::LogBatch,
@@ -53,15 +54,15 @@ pub enum OpenError {
     /// There is data, and nothing that says what it is.
     #[error(
         "the data directory {} has data but no FORMAT file: it is not a data directory, or lost a part of it; \
-         restore it from a backup",
+         restore a backup with holdpoint restore",
         directory.display()
     )]
     Unformatted {
         /// The data directory.
         directory: PathBuf,
     },
-    /// One of the small files is not what was written.
-    #[error("{} is damaged: restore the data directory from a backup", file.display())]
+    /// A file is not what was written.
+    #[error("{} is damaged: restore a backup with holdpoint restore", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -84,12 +85,12 @@ pub enum OpenError {
         found: String,
     },
     /// The store had data and has none now.
-    #[error("the database is empty, although it was in use before: restore the data directory from a backup")]
+    #[error("the database is empty, although it was in use before: restore a backup with holdpoint restore")]
     Emptied,
     /// The store had more than it has now.
     #[error(
         "the database ends at {head}, although it reached {witness} before: \
-         acknowledged changes are lost; restore the data directory from a backup"
+         acknowledged changes are lost; restore a backup with holdpoint restore"
     )]
     Behind {
         /// The newest sequence in the database.
@@ -98,8 +99,19 @@ pub enum OpenError {
         witness: Sequence,
     },
     /// The content is not what was written.
-    #[error(transparent)]
+    #[error("{0}; restore a backup with holdpoint restore")]
     Damaged(Error),
+    /// sled's files are not what sled wrote.
+    #[error(
+        "the database in {} is damaged ({cause}): restore a backup with holdpoint restore",
+        directory.display()
+    )]
+    Broken {
+        /// Where sled's files are.
+        directory: PathBuf,
+        /// What sled says of it.
+        cause: String,
+    },
     /// The database could not be opened.
     #[error("the database cannot be opened: {0}")]
     Database(Box<dyn std::error::Error + Send + Sync>),
@@ -130,27 +142,38 @@ pub(super) struct Opened {
     pub(super) oldest: Sequence,
     /// The next generation of chunks.
     pub(super) generation: u64,
+    pub(super) witness: Witness,
 }
 
 /// Opens a data directory, ends what a crash left half-done, and checks what can be checked.
 pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Result<Opened, OpenError> {
+    // sled panics over some kinds of damage.
+    catch_unwind(AssertUnwindSafe(|| take_up(path, options, barrier)))
+        .unwrap_or_else(|panic| Err(broken(path, panic_text(&*panic))))
+}
+
+fn take_up(path: &Path, options: &SledOptions, barrier: &Barrier) -> Result<Opened, OpenError> {
     let directory = Directory::hold(path)?;
     let id = directory.store_id()?;
-    let witness = directory.witness()?;
+    let reached = directory.witness()?;
 
     let sled = directory.sled();
     directory.remove_unfinished_snapshots().map_err(OpenError::io("clean", &sled))?;
+    segments::check(&sled, directory.empty_segments()?.as_ref())?;
+    directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
     let tree = open_tree(&sled, options)?;
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
     directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
+    let empty = segments::empty(&sled).map_err(OpenError::io("read", &sled))?;
+    directory.note_empty_segments(&empty).map_err(OpenError::io("write to", path))?;
 
-    check_id(&tree, id, witness)?;
+    check_id(&tree, id, reached)?;
     if !barrier.is_reached_by(|| probe(&tree)).map_err(OpenError::Damaged)? {
         return Err(OpenError::NotDurable);
     }
     stage::recover(&tree).map_err(OpenError::Damaged)?;
     let head = head(&tree).map_err(OpenError::Damaged)?;
-    if let Some(witness) = witness
+    if let Some(witness) = reached
         && head < witness
     {
         return Err(OpenError::Behind { head, witness });
@@ -160,8 +183,8 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
 
     // What is noted as reached must be durable first.
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
-    directory.write_witness(head).map_err(OpenError::io("write the witness in", path))?;
-    Ok(Opened { directory, tree, id, head, oldest, generation })
+    let witness = directory.begin_witness(head).map_err(OpenError::io("write the witness in", path))?;
+    Ok(Opened { directory, tree, id, head, oldest, generation, witness })
 }
 
 /// What a panic said.
@@ -178,14 +201,17 @@ fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
     let mut attempts_left = LOCK_ATTEMPTS_MAX;
     loop {
         attempts_left -= 1;
-        // sled panics over some kinds of damage.
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(tree)) => return Ok(tree),
-            Ok(Err(error)) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
-            Ok(Err(error)) => return Err(OpenError::Database(error.into())),
-            Err(panic) => return Err(OpenError::Database(panic_text(&*panic).into())),
+        match config.open() {
+            Ok(tree) => return Ok(tree),
+            Err(error) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
+            Err(error @ ::sled::Error::Io(_)) => return Err(OpenError::Database(error.into())),
+            Err(error) => return Err(broken(path, error.to_string())),
         }
     }
+}
+
+fn broken(path: &Path, cause: String) -> OpenError {
+    OpenError::Broken { directory: path.to_owned(), cause }
 }
 
 /// Whether sled's own lock is taken. The directory is ours, so it can only be the threads of a store that this process had

@@ -93,7 +93,21 @@ impl Server {
         Self::run(command, directory, settings).await
     }
 
-    async fn run(mut command: Command, directory: &Path, settings: &[&str]) -> Self {
+    /// One that may refuse to start: then how it ended, and its log.
+    pub async fn attempt(directory: &Path, settings: &[&str]) -> Result<Self, (ExitStatus, String)> {
+        Self::try_run(Command::new(env!("CARGO_BIN_EXE_holdpoint")), directory, settings).await
+    }
+
+    async fn run(command: Command, directory: &Path, settings: &[&str]) -> Self {
+        let started = Self::try_run(command, directory, settings).await;
+        started.unwrap_or_else(|(status, log)| panic!("the server did not start: {status}\n{log}"))
+    }
+
+    async fn try_run(
+        mut command: Command,
+        directory: &Path,
+        settings: &[&str],
+    ) -> Result<Self, (ExitStatus, String)> {
         let log = File::options().create(true).append(true).open(directory.join("log.txt")).unwrap();
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-filter", "info", "--data-dir"])
@@ -115,10 +129,11 @@ impl Server {
         }));
         let said = said.await.unwrap().unwrap();
         let Some(address) = said.trim().strip_prefix("holdpoint is listening on ") else {
-            let log = std::fs::read_to_string(directory.join("log.txt")).unwrap();
-            panic!("the server did not start: {said:?}\n{log}");
+            let exited = tokio::task::spawn_blocking(move || child.wait());
+            let status = soon(exited).await.unwrap().unwrap();
+            return Err((status, std::fs::read_to_string(directory.join("log.txt")).unwrap()));
         };
-        Self { child, address: address.parse().unwrap() }
+        Ok(Self { child, address: address.parse().unwrap() })
     }
 
     /// SIGKILL, at once.

@@ -9,6 +9,9 @@ mod certificates;
 #[path = "../shared/channels.rs"]
 mod channels;
 mod connections;
+mod corruption;
+#[path = "../shared/damage.rs"]
+mod damage;
 mod drain;
 mod expiry;
 mod kill;

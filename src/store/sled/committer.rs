@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::Ordering,
@@ -19,8 +18,7 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::{
-    Durable, Shared, Step, failed,
-    open::panic_text,
+    Durable, Shared, Step, failed, open,
     stage::{self, Changes},
     tables, trim, value,
     witness::Witness,
@@ -177,8 +175,9 @@ impl Worker {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| write(self)))
-            .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic_text(&*panic))))));
+        let shared = Arc::clone(&self.shared);
+        let outcome = open::guarded(&shared.tree, || write(self))
+            .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic)))));
         if let Err(failure) = &outcome {
             self.failure = Some(failure.clone());
             self.shared.durable.send_modify(|durable| durable.failure = Some(failure.clone()));

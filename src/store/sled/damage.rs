@@ -8,7 +8,6 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -16,8 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::files::{Damage, copy};
 use super::*;
 use crate::store::conformance::{FIRST, entry, job, large};
+
+#[path = "../../../tests/shared/damage.rs"]
+mod files;
 
 /// How many cases are run where nothing else is asked for.
 const CASES: u64 = 24;
@@ -167,7 +170,7 @@ impl Findings {
             Ok(Ok(found)) if found == *expected => {}
             Ok(Ok(_)) => self.wrong.push(what.to_owned()),
             Ok(Err(error)) => self.unreadable.push(format!("{what}: {error}")),
-            Err(panic) => self.panicked.push(format!("{what}: {}", open::panic_text(&*panic))),
+            Err(_) => self.panicked.push(what.to_owned()),
         }
     }
 }
@@ -244,42 +247,6 @@ fn read_all(runtime: &tokio::runtime::Runtime, store: &SledStore, model: &Model,
     }
 }
 
-/// What is done to a file.
-#[derive(Clone, Debug)]
-enum Damage {
-    Flip(u64, u8),
-    Zero(u64, u64),
-    Cut(u64),
-    Remove,
-    /// An older copy of it, or of its kind, takes its place.
-    Older,
-}
-
-/// The files of a data directory, relative to it, in order.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut left = vec![directory.to_owned()];
-    while let Some(place) = left.pop() {
-        for item in fs::read_dir(&place).unwrap() {
-            let path = item.unwrap().path();
-            if path.is_dir() {
-                left.push(path);
-            } else {
-                found.push(path.strip_prefix(directory).unwrap().to_owned());
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.join("sled/blobs")).unwrap();
-    for file in files(from) {
-        fs::copy(from.join(&file), to.join(&file)).unwrap();
-    }
-}
-
 /// The stores that cases begin with.
 struct Stores {
     place: tempfile::TempDir,
@@ -339,58 +306,6 @@ fn run_self(directory: &Path, task: &str) -> String {
     line.map_or_else(|| format!("DIED {status}"), str::to_owned)
 }
 
-fn apply(directory: &Path, older: &Path, file: &Path, damage: &Damage) {
-    let path = directory.join(file);
-    let open = || fs::File::options().read(true).write(true).open(&path).unwrap();
-    match damage {
-        Damage::Flip(at, bit) => {
-            let mut file = open();
-            let mut byte = [0];
-            file.seek(SeekFrom::Start(*at)).unwrap();
-            file.read_exact(&mut byte).unwrap();
-            file.seek(SeekFrom::Start(*at)).unwrap();
-            file.write_all(&[byte[0] ^ (1 << bit)]).unwrap();
-        }
-        Damage::Zero(at, count) => {
-            let mut file = open();
-            let count = (*count).min(file.metadata().unwrap().len() - at);
-            file.seek(SeekFrom::Start(*at)).unwrap();
-            file.write_all(&vec![0; usize::try_from(count).unwrap()]).unwrap();
-        }
-        Damage::Cut(length) => open().set_len(*length).unwrap(),
-        Damage::Remove => fs::remove_file(&path).unwrap(),
-        Damage::Older => {
-            fs::remove_file(&path).unwrap();
-            let kind = |file: &Path| file.to_string_lossy().split(".0").next().unwrap().to_owned();
-            let copy = files(older).into_iter().find(|other| kind(other) == kind(file));
-            if let Some(copy) = copy {
-                fs::copy(older.join(&copy), directory.join(&copy)).unwrap();
-            }
-        }
-    }
-}
-
-fn choose(chance: &mut Chance, directory: &Path, has_older: bool) -> (PathBuf, Damage) {
-    const SEGMENT: u64 = 512 << 10;
-    let files = files(directory);
-    let db = PathBuf::from("sled/db");
-    let file = if chance.below(5) > 0 { db } else { files[chance.index(files.len())].clone() };
-    let length = fs::metadata(directory.join(&file)).unwrap().len();
-    let damage = match chance.below(20) {
-        0 => Damage::Remove,
-        _ if length == 0 => Damage::Remove,
-        1 if has_older => Damage::Older,
-        2 | 3 => Damage::Cut(chance.below(length)),
-        4 => Damage::Cut(chance.below(length) / SEGMENT * SEGMENT),
-        5..=7 => Damage::Zero(chance.below(length) / 512 * 512, 512),
-        8 | 9 => Damage::Zero(chance.below(length) / 4096 * 4096, 4096),
-        10 => Damage::Zero(chance.below(length) / SEGMENT * SEGMENT, SEGMENT),
-        11 => Damage::Zero(chance.below(length), 1 + chance.below(20)),
-        _ => Damage::Flip(chance.below(length), u8::try_from(chance.below(8)).unwrap()),
-    };
-    (file, damage)
-}
-
 /// Runs one case, and says what was done and what came of it.
 fn run_case(stores: &Stores, case: u64) -> (String, String) {
     let mut chance = Chance(case << 20);
@@ -399,8 +314,8 @@ fn run_case(stores: &Stores, case: u64) -> (String, String) {
     let directory = place.path().join("data");
     copy(&stores.of(history), &directory);
     let older = &history[..history.len() - 1];
-    let (file, damage) = choose(&mut chance, &directory, !older.is_empty());
-    apply(&directory, &stores.of(older), &file, &damage);
+    let (file, damage) = Damage::choose(&mut |bound| chance.below(bound), &directory, !older.is_empty());
+    damage.apply(&directory, &stores.of(older), &file);
     let found = run_self(&directory, &format!("look {history}"));
     (format!("{history} {} {damage:?}", file.display()), found)
 }

@@ -164,12 +164,12 @@ impl Store for SledStore {
 
     async fn get(&self, _partition: Partition, key: &[u8]) -> Result<Option<Bytes>> {
         assert!(!tables::is_reserved(key), "the key is the caller's");
-        self.shared.get(key)
+        self.shared.reading(|shared| shared.get(key))
     }
 
     async fn scan(&self, _partition: Partition, scan: Scan) -> Result<Vec<(Bytes, Bytes)>> {
         assert!(!tables::meets_reserved(&scan.start, &scan.end), "the keys are the caller's");
-        self.shared.scan(&scan)
+        self.shared.reading(|shared| shared.scan(&scan))
     }
 
     async fn commit(&self, _partition: Partition, batch: Batch) -> Result<()> {
@@ -195,7 +195,7 @@ impl Store for SledStore {
     }
 
     async fn log(&self, _partition: Partition, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
-        self.shared.log(after, bytes_max)
+        self.shared.reading(|shared| shared.log(after, bytes_max))
     }
 
     async fn history(
@@ -205,7 +205,7 @@ impl Store for SledStore {
         after: Sequence,
         bytes_max: usize,
     ) -> Result<Vec<LogRecord>> {
-        self.shared.history(job, after, bytes_max)
+        self.shared.reading(|shared| shared.history(job, after, bytes_max))
     }
 
     async fn trim(&self, _partition: Partition, before: Sequence) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    io,
+    io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
@@ -99,7 +99,7 @@ pub enum OpenError {
         witness: Sequence,
     },
     /// The content is not what was written.
-    #[error("{0}; restore a backup with holdpoint restore")]
+    #[error(transparent)]
     Damaged(Error),
     /// sled's files are not what sled wrote.
     #[error(
@@ -147,12 +147,6 @@ pub(super) struct Opened {
 
 /// Opens a data directory, ends what a crash left half-done, and checks what can be checked.
 pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Result<Opened, OpenError> {
-    // sled panics over some kinds of damage.
-    catch_unwind(AssertUnwindSafe(|| take_up(path, options, barrier)))
-        .unwrap_or_else(|panic| Err(broken(path, panic_text(&*panic))))
-}
-
-fn take_up(path: &Path, options: &SledOptions, barrier: &Barrier) -> Result<Opened, OpenError> {
     let directory = Directory::hold(path)?;
     let id = directory.store_id()?;
     let reached = directory.witness()?;
@@ -162,33 +156,69 @@ fn take_up(path: &Path, options: &SledOptions, barrier: &Barrier) -> Result<Open
     segments::check(&sled, directory.empty_segments()?.as_ref())?;
     directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
     let tree = open_tree(&sled, options)?;
-    tree.flush().map_err(|error| OpenError::Database(error.into()))?;
-    directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
-    let empty = segments::empty(&sled).map_err(OpenError::io("read", &sled))?;
-    directory.note_empty_segments(&empty).map_err(OpenError::io("write to", path))?;
+    guarded(&tree, || check(&directory, &tree, id, reached, barrier))
+        .unwrap_or_else(|panic| Err(broken(&sled, panic)))?;
 
-    check_id(&tree, id, reached)?;
-    if !barrier.is_reached_by(|| probe(&tree)).map_err(OpenError::Damaged)? {
-        return Err(OpenError::NotDurable);
-    }
-    stage::recover(&tree).map_err(OpenError::Damaged)?;
-    let head = head(&tree).map_err(OpenError::Damaged)?;
+    let Found { head, oldest, generation } = guarded(&tree, || find(&tree))
+        .unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
+        .map_err(OpenError::Damaged)?;
     if let Some(witness) = reached
         && head < witness
     {
         return Err(OpenError::Behind { head, witness });
     }
-    let oldest = oldest(&tree, head).map_err(OpenError::Damaged)?;
-    let generation = next_generation(&tree).map_err(OpenError::Damaged)?;
-
     // What is noted as reached must be durable first.
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
     let witness = directory.begin_witness(head).map_err(OpenError::io("write the witness in", path))?;
     Ok(Opened { directory, tree, id, head, oldest, generation, witness })
 }
 
+/// Asks sled for something. Where it panics the database is never let go of, since that could wait for ever; what the panic
+/// said is the error.
+pub(super) fn guarded<T>(tree: &Db, ask: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| {
+        mem::forget(tree.clone());
+        panic_text(&*panic)
+    })
+}
+
+/// Makes durable what sled left to the file system, and checks that it is the right database and a lasting one.
+fn check(
+    directory: &Directory,
+    tree: &Db,
+    id: StoreId,
+    reached: Option<Sequence>,
+    barrier: &Barrier,
+) -> Result<(), OpenError> {
+    let sled = directory.sled();
+    tree.flush().map_err(|error| OpenError::Database(error.into()))?;
+    directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
+    let empty = segments::empty(&sled).map_err(OpenError::io("read", &sled))?;
+    directory.note_empty_segments(&empty).map_err(OpenError::io("write beside", &sled))?;
+
+    check_id(tree, id, reached)?;
+    if !barrier.is_reached_by(|| probe(tree)).map_err(OpenError::Damaged)? {
+        return Err(OpenError::NotDurable);
+    }
+    Ok(())
+}
+
+/// What is in a database.
+struct Found {
+    head: Sequence,
+    oldest: Sequence,
+    generation: u64,
+}
+
+/// Ends what a crash left half-done, and looks how far the store is.
+fn find(tree: &Db) -> StoreResult<Found> {
+    stage::recover(tree)?;
+    let head = head(tree)?;
+    Ok(Found { head, oldest: oldest(tree, head)?, generation: next_generation(tree)? })
+}
+
 /// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").to_owned()
 }
@@ -201,11 +231,13 @@ fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
     let mut attempts_left = LOCK_ATTEMPTS_MAX;
     loop {
         attempts_left -= 1;
-        match config.open() {
-            Ok(tree) => return Ok(tree),
-            Err(error) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
-            Err(error @ ::sled::Error::Io(_)) => return Err(OpenError::Database(error.into())),
-            Err(error) => return Err(broken(path, error.to_string())),
+        // sled panics over some kinds of damage.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(tree)) => return Ok(tree),
+            Ok(Err(error)) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
+            Ok(Err(error @ ::sled::Error::Io(_))) => return Err(OpenError::Database(error.into())),
+            Ok(Err(error)) => return Err(broken(path, error.to_string())),
+            Err(panic) => return Err(broken(path, panic_text(&*panic))),
         }
     }
 }

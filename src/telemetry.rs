@@ -2,11 +2,15 @@
 //! write to here.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     env,
     fs::{File, OpenOptions},
     io::{self, IsTerminal as _},
+    panic::{self, PanicHookInfo},
     path::PathBuf,
+    process,
     sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
 use tracing_subscriber::{
@@ -72,7 +76,29 @@ pub fn init(config: &LogConfig, audit: &AuditConfig) -> Result<(), Error> {
         .with(log)
         .with(audit)
         .try_init()
-        .map_err(|error| Error::Again(error.into()))
+        .map_err(|error| Error::Again(error.into()))?;
+    panic::set_hook(Box::new(report));
+    Ok(())
+}
+
+/// Logs a panic as one line. The threads of the database's own are not ours to catch, and those who wait for what they were
+/// doing would wait for ever: a panic there ends the process.
+fn report(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or_default();
+    let text = panic.payload().downcast_ref::<&str>().copied();
+    let said =
+        text.or_else(|| panic.payload().downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    let backtrace = matches!(backtrace.status(), BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(thread, place, backtrace, "panicked: {said}");
+    if thread == "log flusher" || thread.starts_with("sled-io-") {
+        tracing::error!(
+            "the database failed beyond repair: the process ends at once, and loses nothing acknowledged"
+        );
+        process::exit(1);
+    }
 }
 
 /// Adds the audit's lines to their file. When that fails it says so on stderr, once until it goes again: the changes have

@@ -495,8 +495,7 @@ async fn trimming_many_deleted_jobs_ends(store: &Arc<dyn Store>) {
         sequence
     };
     for _ in 0..10 {
-        let entries =
-            (0..60).map(|index| entry(if index.is_multiple_of(2) { "a" } else { "b" }, next())).collect();
+        let entries = (0..60).map(|index| entry(if index % 2 == 0 { "a" } else { "b" }, next())).collect();
         commit(&**store, entries, Vec::new()).await.unwrap();
     }
     let large_entry = LogRecord { bytes: large(1, 300_000), ..entry("a", next()) };

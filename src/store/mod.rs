@@ -111,7 +111,7 @@ pub enum Error {
         oldest: Sequence,
     },
     /// What was read is not what was written. The caller must not use it, and must not write on top of it.
-    #[error("the store is damaged: {0}")]
+    #[error("the store is damaged: {0}; restore a backup with holdpoint restore")]
     Corrupt(String),
     /// The backend failed. A commit that ends so may or may not have happened: the caller must stop deciding.
     #[error("the store failed: {0}")]

@@ -128,6 +128,11 @@ impl Server {
         Self::run(command, directory, settings).await
     }
 
+    /// One that may refuse to start: then how it ended, and its log.
+    pub async fn attempt(directory: &Path, settings: &[&str]) -> Result<Self, Ended> {
+        Self::try_run(Command::new(env!("CARGO_BIN_EXE_holdpoint")), directory, settings).await
+    }
+
     async fn run(command: Command, directory: &Path, settings: &[&str]) -> Self {
         let outcome = Self::try_run(command, directory, settings).await;
         outcome.unwrap_or_else(|ended| panic!("the server did not start: {}\n{}", ended.status, ended.log))

@@ -12,6 +12,9 @@ mod channels;
 mod clock;
 mod connections;
 mod copied;
+mod corruption;
+#[path = "../shared/damage.rs"]
+mod damage;
 mod disk;
 mod disk_image;
 mod drain;

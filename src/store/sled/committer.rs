@@ -20,18 +20,23 @@ use tokio::sync::oneshot;
 use super::{
     Durable, Shared, Step,
     export::Exporting,
-    failed,
+    failed, open,
     stage::{self, Changes},
-    tables, trim, unless_panicked, value,
+    tables, trim, value,
+    witness::Witness,
 };
 use crate::store::{Batch, Error, Result, Sequence, export::log_batch, log::head_after};
 
-/// How far the witness may lag behind the head.
+/// How often the witness is made safe from a power cut.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the store is closed")]
 struct Closed;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the store panicked: {0}")]
+struct Panicked(String);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the witness of the head was not written: {0}")]
@@ -53,7 +58,7 @@ pub(super) struct Committer {
 
 impl Committer {
     /// Starts the thread. `generation` is the next one for chunks.
-    pub(super) fn start(shared: Arc<Shared>, generation: u64) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, generation: u64, witness: Witness) -> std::io::Result<Self> {
         let (sender, requests) = mpsc::channel();
         let witnessed = *shared.head.borrow();
         let worker = Worker {
@@ -62,6 +67,7 @@ impl Committer {
             applied: 0,
             failure: None,
             trims: VecDeque::new(),
+            witness,
             witnessed,
             witnessed_at: Instant::now(),
         };
@@ -108,7 +114,8 @@ struct Worker {
     applied: u64,
     failure: Option<Error>,
     trims: VecDeque<(Sequence, Reply)>,
-    /// The head that the witness shows.
+    witness: Witness,
+    /// The head that the witness shows also after a power cut.
     witnessed: Sequence,
     witnessed_at: Instant,
 }
@@ -127,7 +134,7 @@ impl Worker {
                 Ok(Some(Request::Close(reply))) => {
                     let outcome = self.guarded(|worker| {
                         worker.flush()?;
-                        worker.witness()
+                        worker.sync_witness()
                     });
                     let _ = reply.send(outcome);
                     return;
@@ -137,7 +144,7 @@ impl Worker {
             }
             if self.witness_is_due() {
                 // A failure is told to the next who asks.
-                let _ = self.guarded(Self::witness);
+                let _ = self.guarded(Self::sync_witness);
             }
         }
     }
@@ -169,7 +176,9 @@ impl Worker {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        let outcome = unless_panicked(|| write(self));
+        let shared = Arc::clone(&self.shared);
+        let outcome = open::guarded(&shared.tree, || write(self))
+            .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic)))));
         if let Err(failure) = &outcome {
             self.failure = Some(failure.clone());
             self.shared.durable.send_modify(|durable| durable.failure = Some(failure.clone()));
@@ -198,6 +207,8 @@ impl Worker {
             let _gate = shared.gate.write();
             stage::apply_marked(&shared.tree, &changes)?;
         }
+        // Durable, and not yet acknowledged.
+        self.witness.note(head).map_err(unwitnessed)?;
         let mut exporting = shared.exporting();
         if let Some(exporting) = exporting.as_mut() {
             exporting.changed.note(batch);
@@ -277,14 +288,16 @@ impl Worker {
             && self.witnessed_at.elapsed() >= WITNESS_EVERY
     }
 
-    fn witness(&mut self) -> Result<()> {
-        let head = *self.shared.head.borrow();
-        let written = self.shared.directory.write_witness(head);
-        written.map_err(|error| Error::Failed(Arc::new(Unwitnessed(error))))?;
-        self.witnessed = head;
+    fn sync_witness(&mut self) -> Result<()> {
+        self.witness.sync().map_err(unwitnessed)?;
+        self.witnessed = *self.shared.head.borrow();
         self.witnessed_at = Instant::now();
         Ok(())
     }
+}
+
+fn unwitnessed(error: std::io::Error) -> Error {
+    Error::Failed(Arc::new(Unwitnessed(error)))
 }
 
 impl Durable {

@@ -3,14 +3,16 @@
 //! ```text
 //! FORMAT    the format of the directory, and the store's id
 //! LOCK      held while a process has the directory open
+//! empty     which segments of sled's file were empty when it was last opened
 //! witness   a lower bound of each partition's head
 //! sled/     sled's
 //! ```
 //!
-//! sled can open a damaged database as an empty or an older one and say nothing. The witness is written apart from it, so
-//! that this is noticed.
+//! sled can open a damaged database as an empty or an older one and say nothing. The [`witness`] is written apart from it,
+//! so that this is noticed.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs::{self, File, TryLockError},
     io::{self, Write as _},
@@ -19,7 +21,10 @@ use std::{
 
 use uuid::Uuid;
 
-use super::OpenError;
+use super::{
+    OpenError,
+    witness::{self, Witness},
+};
 use crate::store::{Sequence, StoreId, barrier};
 
 /// The newest format of the data directory that this version reads and writes.
@@ -56,11 +61,7 @@ impl Directory {
     /// The store's id; a new one where there is no store yet.
     pub(super) fn store_id(&self) -> Result<StoreId, OpenError> {
         let path = self.path.join("FORMAT");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.create(),
-            Err(error) => return Err(OpenError::io("read", &path)(error)),
-        };
+        let Some(text) = read(&path)? else { return self.create() };
         parse_format(&text)?.ok_or(OpenError::Unreadable { file: path })
     }
 
@@ -102,19 +103,34 @@ impl Directory {
 
     /// The head that the store has at least; none where no store was ever open here.
     pub(super) fn witness(&self) -> Result<Option<Sequence>, OpenError> {
-        let path = self.witness_path();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(OpenError::io("read", &path)(error)),
-        };
-        let head = text.trim_end().strip_prefix("partition 0 head ").and_then(|head| head.parse().ok());
-        head.map(Sequence).map(Some).ok_or(OpenError::Unreadable { file: path })
+        witness::read(&self.witness_path())
     }
 
-    /// Notes that the store has reached a head, which must be durable.
-    pub(super) fn write_witness(&self, head: Sequence) -> io::Result<()> {
-        self.replace("witness", &format!("partition 0 head {head}\n"))
+    /// Notes that the store has reached a head, which must be durable, and takes up noting the next ones.
+    pub(super) fn begin_witness(&self, head: Sequence) -> io::Result<Witness> {
+        self.replace("witness", &witness::whole(head))?;
+        Witness::open(&self.witness_path())
+    }
+
+    /// Which segments of sled's file were empty when it was last opened; none where that is not known.
+    pub(super) fn empty_segments(&self) -> Result<Option<BTreeSet<u64>>, OpenError> {
+        let path = self.path.join("empty");
+        let Some(text) = read(&path)? else { return Ok(None) };
+        parse_empty(&text).map(Some).ok_or(OpenError::Unreadable { file: path })
+    }
+
+    /// Forgets them for good, since sled is about to empty others.
+    pub(super) fn forget_empty_segments(&self) -> io::Result<()> {
+        match fs::remove_file(self.path.join("empty")) {
+            Ok(()) => barrier::sync_directory(&self.path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes which segments of sled's file are empty.
+    pub(super) fn note_empty_segments(&self, empty: &BTreeSet<u64>) -> io::Result<()> {
+        self.replace("empty", &empty_text(empty))
     }
 
     /// Where sled's files are.
@@ -177,6 +193,32 @@ fn bytes_below(directory: &Path) -> u64 {
     sizes.sum()
 }
 
+/// The text of a file; none where it is not there. What is no text is no text of ours.
+fn read(path: &Path) -> Result<Option<String>, OpenError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::io("read", path)(error)),
+    }
+}
+
+fn empty_text(empty: &BTreeSet<u64>) -> String {
+    let mut text = String::new();
+    for number in empty {
+        text.push_str(&format!("{number}\n"));
+    }
+    let sum = crc32fast::hash(text.as_bytes());
+    text.push_str(&format!("checksum {sum:08x}\n"));
+    text
+}
+
+/// None where it is not what was written.
+fn parse_empty(text: &str) -> Option<BTreeSet<u64>> {
+    let (numbers, _) = text.rsplit_once("checksum ")?;
+    let empty = numbers.lines().map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    (empty_text(&empty) == text).then_some(empty)
+}
+
 /// None where the text is not of this format, nor of another.
 fn parse_format(text: &str) -> Result<Option<StoreId>, OpenError> {
     let mut lines = text.lines();
@@ -202,6 +244,21 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(outcome, expected, "{text:?}");
+    }
+
+    #[test]
+    fn empty_segments_are_read_as_they_were_written() {
+        for numbers in [&[][..], &[0], &[3, 17, 4000]] {
+            let empty: BTreeSet<u64> = numbers.iter().copied().collect();
+            let text = empty_text(&empty);
+            assert_eq!(parse_empty(&text), Some(empty));
+            for index in 0..text.len() {
+                let mut bad = text.clone().into_bytes();
+                bad[index] ^= 1;
+                assert_eq!(parse_empty(&String::from_utf8(bad).unwrap()), None, "{index} of {text:?}");
+                assert_eq!(parse_empty(&text[..index]), None, "{text:?} up to {index}");
+            }
+        }
     }
 
     #[test]

@@ -5,23 +5,26 @@
 //! ([`open`], [`directory`]). Nothing outside this module knows of sled.
 
 mod committer;
+#[cfg(test)]
+mod damage;
 mod directory;
 mod export;
 mod open;
 mod read;
 mod readable;
 mod restore;
+mod segments;
 mod stage;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod trim;
 mod value;
+mod witness;
 
 use std::{
     fmt,
     io::Read,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
 };
@@ -35,7 +38,7 @@ use self::{
     committer::Committer,
     directory::Directory,
     export::{Exporting, SledExport},
-    open::{Opened, panic_text},
+    open::Opened,
 };
 pub use self::{
     open::OpenError,
@@ -135,7 +138,8 @@ impl SledStore {
         options: &SledOptions,
         barrier: &Barrier,
     ) -> std::result::Result<Self, OpenError> {
-        let Opened { directory, tree, id, head, oldest, generation } = open::open(path, options, barrier)?;
+        let Opened { directory, tree, id, head, oldest, generation, witness } =
+            open::open(path, options, barrier)?;
         let shared = Arc::new(Shared {
             id,
             tree,
@@ -149,7 +153,7 @@ impl SledStore {
             failing: Mutex::new(None),
             directory,
         });
-        let committer = Committer::start(Arc::clone(&shared), generation)
+        let committer = Committer::start(Arc::clone(&shared), generation, witness)
             .map_err(OpenError::io("start a thread for", path))?;
         Ok(Self { committer, shared })
     }
@@ -189,12 +193,12 @@ impl Store for SledStore {
 
     async fn get(&self, _partition: Partition, key: &[u8]) -> Result<Option<Bytes>> {
         assert!(!tables::is_reserved(key), "the key is the caller's");
-        self.shared.get(key)
+        self.shared.reading(|shared| shared.get(key))
     }
 
     async fn scan(&self, _partition: Partition, scan: Scan) -> Result<Vec<(Bytes, Bytes)>> {
         assert!(!tables::meets_reserved(&scan.start, &scan.end), "the keys are the caller's");
-        self.shared.scan(&scan)
+        self.shared.reading(|shared| shared.scan(&scan))
     }
 
     async fn commit(&self, _partition: Partition, batch: Batch) -> Result<()> {
@@ -216,7 +220,7 @@ impl Store for SledStore {
     }
 
     async fn log(&self, _partition: Partition, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
-        self.shared.log(after, bytes_max)
+        self.shared.reading(|shared| shared.log(after, bytes_max))
     }
 
     async fn history(
@@ -226,7 +230,7 @@ impl Store for SledStore {
         after: Sequence,
         bytes_max: usize,
     ) -> Result<Vec<LogRecord>> {
-        self.shared.history(job, after, bytes_max)
+        self.shared.reading(|shared| shared.history(job, after, bytes_max))
     }
 
     async fn trim(&self, _partition: Partition, before: Sequence) -> Result<()> {
@@ -248,16 +252,6 @@ impl Store for SledStore {
     async fn close(&self) -> Result<()> {
         self.committer.close().await
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the store panicked: {0}")]
-struct Panicked(String);
-
-/// What sled was asked for; its panic is an error.
-fn unless_panicked<T>(ask: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(ask))
-        .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic_text(&*panic))))))
 }
 
 /// An error of sled as one of the store.

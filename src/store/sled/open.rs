@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    io,
+    io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
@@ -15,8 +15,9 @@ use prost::Message as _;
 use super::{
     SledOptions,
     directory::Directory,
-    failed, readable, stage, tables,
+    failed, readable, segments, stage, tables,
     value::{self, corrupt},
+    witness::Witness,
 };
 use crate::{
     proto::storage::v1::LogBatch,
@@ -53,15 +54,15 @@ pub enum OpenError {
     /// There is data, and nothing that says what it is.
     #[error(
         "the data directory {} has data but no FORMAT file: it is not a data directory, or lost a part of it; \
-         restore it from a backup",
+         restore a backup with holdpoint restore",
         directory.display()
     )]
     Unformatted {
         /// The data directory.
         directory: PathBuf,
     },
-    /// One of the small files is not what was written.
-    #[error("{} is damaged: restore the data directory from a backup", file.display())]
+    /// A file is not what was written.
+    #[error("{} is damaged: restore a backup with holdpoint restore", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -84,12 +85,12 @@ pub enum OpenError {
         found: String,
     },
     /// The store had data and has none now.
-    #[error("the database is empty, although it was in use before: restore the data directory from a backup")]
+    #[error("the database is empty, although it was in use before: restore a backup with holdpoint restore")]
     Emptied,
     /// The store had more than it has now.
     #[error(
         "the database ends at {head}, although it reached {witness} before: \
-         acknowledged changes are lost; restore the data directory from a backup"
+         acknowledged changes are lost; restore a backup with holdpoint restore"
     )]
     Behind {
         /// The newest sequence in the database.
@@ -100,6 +101,17 @@ pub enum OpenError {
     /// The content is not what was written.
     #[error(transparent)]
     Damaged(Error),
+    /// sled's files are not what sled wrote.
+    #[error(
+        "the database in {} is damaged ({cause}): restore a backup with holdpoint restore",
+        directory.display()
+    )]
+    Broken {
+        /// Where sled's files are.
+        directory: PathBuf,
+        /// What sled says of it.
+        cause: String,
+    },
     /// The database could not be opened.
     #[error("the database cannot be opened: {0}")]
     Database(Box<dyn std::error::Error + Send + Sync>),
@@ -130,43 +142,84 @@ pub(super) struct Opened {
     pub(super) oldest: Sequence,
     /// The next generation of chunks.
     pub(super) generation: u64,
+    pub(super) witness: Witness,
 }
 
 /// Opens a data directory, ends what a crash left half-done, and checks what can be checked.
 pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Result<Opened, OpenError> {
     let directory = Directory::hold(path)?;
     let id = directory.store_id()?;
-    let witness = directory.witness()?;
+    let reached = directory.witness()?;
 
     let sled = directory.sled();
     directory.remove_unfinished_snapshots().map_err(OpenError::io("clean", &sled))?;
     readable::check(&sled)?;
+    segments::check(&sled, directory.empty_segments()?.as_ref())?;
+    directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
     let tree = open_tree(&sled, options)?;
-    tree.flush().map_err(|error| OpenError::Database(error.into()))?;
-    directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
+    guarded(&tree, || check(&directory, &tree, id, reached, barrier))
+        .unwrap_or_else(|panic| Err(broken(&sled, panic)))?;
 
-    check_id(&tree, id, witness)?;
-    if !barrier.is_reached_by(|| probe(&tree)).map_err(OpenError::Damaged)? {
-        return Err(OpenError::NotDurable);
-    }
-    stage::recover(&tree).map_err(OpenError::Damaged)?;
-    let head = head(&tree).map_err(OpenError::Damaged)?;
-    if let Some(witness) = witness
+    let Found { head, oldest, generation } = guarded(&tree, || find(&tree))
+        .unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
+        .map_err(OpenError::Damaged)?;
+    if let Some(witness) = reached
         && head < witness
     {
         return Err(OpenError::Behind { head, witness });
     }
-    let oldest = oldest(&tree, head).map_err(OpenError::Damaged)?;
-    let generation = next_generation(&tree).map_err(OpenError::Damaged)?;
-
     // What is noted as reached must be durable first.
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
-    directory.write_witness(head).map_err(OpenError::io("write the witness in", path))?;
-    Ok(Opened { directory, tree, id, head, oldest, generation })
+    let witness = directory.begin_witness(head).map_err(OpenError::io("write the witness in", path))?;
+    Ok(Opened { directory, tree, id, head, oldest, generation, witness })
+}
+
+/// Asks sled for something. Where it panics the database is never let go of, since that could wait for ever; what the panic
+/// said is the error.
+pub(super) fn guarded<T>(tree: &Db, ask: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| {
+        mem::forget(tree.clone());
+        panic_text(&*panic)
+    })
+}
+
+/// Makes durable what sled left to the file system, and checks that it is the right database and a lasting one.
+fn check(
+    directory: &Directory,
+    tree: &Db,
+    id: StoreId,
+    reached: Option<Sequence>,
+    barrier: &Barrier,
+) -> Result<(), OpenError> {
+    let sled = directory.sled();
+    tree.flush().map_err(|error| OpenError::Database(error.into()))?;
+    directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
+    let empty = segments::empty(&sled).map_err(OpenError::io("read", &sled))?;
+    directory.note_empty_segments(&empty).map_err(OpenError::io("write beside", &sled))?;
+
+    check_id(tree, id, reached)?;
+    if !barrier.is_reached_by(|| probe(tree)).map_err(OpenError::Damaged)? {
+        return Err(OpenError::NotDurable);
+    }
+    Ok(())
+}
+
+/// What is in a database.
+struct Found {
+    head: Sequence,
+    oldest: Sequence,
+    generation: u64,
+}
+
+/// Ends what a crash left half-done, and looks how far the store is.
+fn find(tree: &Db) -> StoreResult<Found> {
+    stage::recover(tree)?;
+    let head = head(tree)?;
+    Ok(Found { head, oldest: oldest(tree, head)?, generation: next_generation(tree)? })
 }
 
 /// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").to_owned()
 }
@@ -183,10 +236,15 @@ pub(super) fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenEr
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(Ok(tree)) => return Ok(tree),
             Ok(Err(error)) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
-            Ok(Err(error)) => return Err(OpenError::Database(error.into())),
-            Err(panic) => return Err(OpenError::Database(panic_text(&*panic).into())),
+            Ok(Err(error @ ::sled::Error::Io(_))) => return Err(OpenError::Database(error.into())),
+            Ok(Err(error)) => return Err(broken(path, error.to_string())),
+            Err(panic) => return Err(broken(path, panic_text(&*panic))),
         }
     }
+}
+
+fn broken(path: &Path, cause: String) -> OpenError {
+    OpenError::Broken { directory: path.to_owned(), cause }
 }
 
 /// Whether sled's own lock is taken. The directory is ours, so it can only be the threads of a store that this process had

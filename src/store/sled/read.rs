@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes};
 use prost::Message as _;
 
 use super::{
-    Shared, failed, half_applied, tables,
+    Shared, failed, half_applied, open, tables,
     value::{self, corrupt},
 };
 use crate::{
@@ -16,6 +16,11 @@ use crate::{
 };
 
 impl Shared {
+    /// Reads; where sled panics over what it finds, that is an error like any other.
+    pub(super) fn reading<T>(&self, read: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        open::guarded(&self.tree, || read(self)).unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
+    }
+
     pub(super) fn oldest(&self) -> Sequence {
         Sequence(self.oldest.load(Ordering::SeqCst))
     }

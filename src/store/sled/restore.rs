@@ -8,9 +8,9 @@ use super::{
     SledOptions,
     directory::Directory,
     failed,
-    open::{OpenError, open_tree},
+    open::{OpenError, guarded, open_tree},
     stage::Changes,
-    tables, unless_panicked, value,
+    tables, value,
 };
 use crate::store::{
     Error, Result as StoreResult, Sequence, StoreId,
@@ -76,7 +76,7 @@ pub(super) fn restore(
     let stored = value::encode(tables::STORE_ID, id.0.as_bytes());
     tree.insert(tables::STORE_ID, stored).map_err(failed)?;
     while let Some((_, items)) = backup.read()? {
-        unless_panicked(|| import.take(items))?;
+        guarded(&tree, || import.take(items)).unwrap_or_else(|panic| Err(Error::Corrupt(panic)))?;
     }
     let extent = backup.extents()[0];
     if extent.oldest > Sequence(1) {
@@ -86,7 +86,7 @@ pub(super) fn restore(
     tree.flush().map_err(failed)?;
     let items = import.items;
     directory.sync_sled().map_err(OpenError::io("sync", path))?;
-    directory.write_witness(extent.head).map_err(OpenError::io("write the witness in", path))?;
+    directory.begin_witness(extent.head).map_err(OpenError::io("write the witness in", path))?;
     // Now it is one.
     directory.write_format(id).map_err(OpenError::io("write FORMAT in", path))?;
     Ok(Restored { store: id, extent, items })

@@ -85,14 +85,18 @@ async fn a_restart_finds_everything() {
 }
 
 #[tokio::test]
-async fn the_witness_follows_at_close_and_open() {
+async fn the_witness_follows_each_commit() {
     let place = Place::written().await;
-    assert_eq!(fs::read_to_string(place.path("witness")).unwrap(), "partition 0 head 3\n");
+    let shown = || witness::read(&place.path("witness")).unwrap();
+    assert_eq!(shown(), Some(Sequence(3)));
     let store = place.open();
-    commit(&store, vec![entry("a", 4)], Vec::new()).await.unwrap();
+    for head in 4..10 {
+        commit(&store, vec![entry("a", head)], Vec::new()).await.unwrap();
+        assert_eq!(shown(), Some(Sequence(head)));
+    }
     drop(store);
     drop(place.open());
-    assert_eq!(fs::read_to_string(place.path("witness")).unwrap(), "partition 0 head 4\n");
+    assert_eq!(shown(), Some(Sequence(9)));
 }
 
 #[tokio::test]
@@ -148,7 +152,7 @@ async fn an_emptied_database_is_refused() {
 #[tokio::test]
 async fn a_database_behind_its_witness_is_refused() {
     let place = Place::written().await;
-    fs::write(place.path("witness"), "partition 0 head 4\n").unwrap();
+    fs::write(place.path("witness"), witness::whole(Sequence(4))).unwrap();
     let refusal = place.refusal();
     let expected = (Sequence(3), Sequence(4));
     assert!(matches!(refusal, OpenError::Behind { head, witness } if (head, witness) == expected));

@@ -190,7 +190,7 @@ impl Book {
                 self.truth.refuse(&attempt.name, error);
                 Next::AskAgain
             }
-            Error::Rejected(_) | Error::RequestIdReused | Error::BrokeDown(_) => {
+            Error::Rejected(_) | Error::RequestIdReused | Error::Full { .. } | Error::BrokeDown(_) => {
                 panic!("{}: {error}", attempt.name)
             }
         }
@@ -308,6 +308,8 @@ pub(super) fn check_failure(error: &Error) {
         Error::Failed(error) => check_simulated(error),
         Error::Store(error) => check_simulated(error),
         Error::Overloaded | Error::Stopping => {}
-        Error::Rejected(_) | Error::RequestIdReused | Error::BrokeDown(_) => panic!("{error}"),
+        Error::Rejected(_) | Error::RequestIdReused | Error::Full { .. } | Error::BrokeDown(_) => {
+            panic!("{error}")
+        }
     }
 }

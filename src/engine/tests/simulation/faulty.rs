@@ -319,6 +319,10 @@ impl Store for Faulty {
         self.disk.durable(partition).trim(partition, Sequence(before.0.saturating_sub(fewer))).await
     }
 
+    async fn export(&self, partition: Partition) -> Result<Box<dyn store::Export>, store::ExportError> {
+        self.disk.durable(partition).export(partition).await
+    }
+
     async fn close(&self) -> store::Result<()> {
         self.call("close").await;
         Ok(())

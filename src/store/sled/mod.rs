@@ -5,6 +5,7 @@
 //! ([`open`], [`directory`]). Nothing outside this module knows of sled.
 
 mod committer;
+mod database;
 mod directory;
 mod open;
 mod read;
@@ -22,13 +23,12 @@ use std::{
     sync::{Arc, RwLock, atomic::AtomicU64, atomic::Ordering},
 };
 
-use ::sled::Db;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use self::open::OpenError;
-use self::{committer::Committer, directory::Directory, open::Opened};
+use self::{committer::Committer, database::Database, directory::Directory, open::Opened};
 use super::{
     Batch, Error, JobKey, LogRecord, Partition, Result, Scan, Sequence, Store, StoreId, barrier::Barrier,
 };
@@ -59,7 +59,7 @@ pub struct SledStore {
 /// What reads and the committer share.
 struct Shared {
     id: StoreId,
-    tree: Db,
+    tree: Database,
     head: watch::Sender<Sequence>,
     oldest: AtomicU64,
     /// How many commits may show in reads.

@@ -14,6 +14,7 @@ use prost::Message as _;
 
 use super::{
     SledOptions,
+    database::Database,
     directory::Directory,
     failed, readable, stage, tables,
     value::{self, corrupt},
@@ -124,7 +125,7 @@ impl OpenError {
 /// A store as it was found.
 pub(super) struct Opened {
     pub(super) directory: Directory,
-    pub(super) tree: Db,
+    pub(super) tree: Database,
     pub(super) id: StoreId,
     pub(super) head: Sequence,
     pub(super) oldest: Sequence,
@@ -171,7 +172,7 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").to_owned()
 }
 
-fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
+fn open_tree(path: &Path, options: &SledOptions) -> Result<Database, OpenError> {
     let config = ::sled::Config::new()
         .path(path)
         .cache_capacity(options.cache_bytes)
@@ -181,7 +182,7 @@ fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
         attempts_left -= 1;
         // sled panics over some kinds of damage.
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(tree)) => return Ok(tree),
+            Ok(Ok(tree)) => return Ok(Database::new(tree)),
             Ok(Err(error)) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
             Ok(Err(error)) => return Err(OpenError::Database(error.into())),
             Err(panic) => return Err(OpenError::Database(panic_text(&*panic).into())),

@@ -102,9 +102,10 @@ impl Subject {
         let kinds: &[Kind] = if self.client.is_some() { &ENCRYPTED } else { &PLAIN };
         let mut crowd = JoinSet::new();
         for kind in kinds.iter().copied().cycle().take(size) {
+            // Before it is there: the server may know of it earlier than this test does.
+            let since = Instant::now();
             let standing = soon(kind.stand(self.server.address, self.client.as_ref())).await;
             let standing = standing.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
-            let since = Instant::now();
             crowd.spawn(async move {
                 standing.until_closed().await;
                 (kind, since.elapsed())
@@ -248,7 +249,7 @@ async fn a_crowd_holds_up_nobody(is_encrypted: bool) {
     subject.server.tell_to_stop();
     assert!(soon(subject.server.exit()).await.success());
     // A second of drain, and a generous while for the rest.
-    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(40), "{:?}", told.elapsed());
     while soon(crowd.join_next()).await.is_some() {}
 }
 

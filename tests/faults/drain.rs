@@ -8,12 +8,13 @@ use tonic_types::StatusExt as _;
 
 use super::kit::{Client, Server, keys, reason, soon, sync};
 
-const DRAIN: Duration = Duration::from_secs(2);
+/// So long that a busy machine does the rest within it.
+const DRAIN: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_says_goodbye_and_goes_on_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path(), &["--drain-seconds", "2"]).await;
+    let server = Server::start(directory.path(), &["--drain-seconds", "6"]).await;
     let mut client = Client::connect(server.address).await;
     let now = WatchJobsRequest { start: WatchStart::Now.into(), ..WatchJobsRequest::default() };
     let mut reading = client.watch(now.clone()).await;
@@ -47,7 +48,7 @@ async fn a_watch_says_goodbye_and_goes_on_elsewhere() {
     let exit = server.exit().await;
     let took = told.elapsed();
     assert!(exit.success(), "{exit}");
-    assert!(took < DRAIN + Duration::from_secs(5), "{took:?}");
+    assert!(took < DRAIN + Duration::from_secs(30), "{took:?}");
 
     let server = Server::start(directory.path(), &[]).await;
     let mut client = Client::connect(server.address).await;

@@ -365,10 +365,13 @@ fn check_lives(ledger: &Ledger, jobs: &Jobs) -> BTreeSet<String> {
     ledger.deleted.clone()
 }
 
-/// What the fault left in doubt is asked for again, and is then acknowledged. So is what is asked for at the beginning.
+/// What the fault left in doubt is asked for again, and is then acknowledged. The workflow is published at the beginning.
 async fn settle_doubts(client: &mut Client, ledger: &Mutex<Ledger>) {
-    let mut in_doubt = std::mem::take(&mut ledger.lock().unwrap().in_doubt);
-    in_doubt.insert(0, changes::publish());
+    let in_doubt = {
+        let mut ledger = ledger.lock().unwrap();
+        let first = (ledger.count == 0).then(changes::publish);
+        first.into_iter().chain(std::mem::take(&mut ledger.in_doubt)).collect::<Vec<_>>()
+    };
     for change in in_doubt {
         match change.ask(client).await {
             Ok(reply) => {

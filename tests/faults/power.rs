@@ -11,7 +11,7 @@ use super::{
     shim::Control,
 };
 
-const CUTS: u64 = 8;
+const CUTS: u64 = 4;
 /// In so many stores a disk that lies is given a chance to be found out.
 const LYING_STORES_MAX: u64 = 10;
 /// So many cuts one after another go into the same store.

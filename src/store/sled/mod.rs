@@ -7,6 +7,7 @@
 mod committer;
 #[cfg(test)]
 mod damage;
+mod database;
 mod directory;
 mod export;
 mod open;
@@ -29,13 +30,13 @@ use std::{
     sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
 };
 
-use ::sled::Db;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use self::{
     committer::Committer,
+    database::Database,
     directory::Directory,
     export::{Exporting, SledExport},
     open::Opened,
@@ -75,7 +76,7 @@ pub struct SledStore {
 /// What reads and the committer share.
 struct Shared {
     id: StoreId,
-    tree: Db,
+    tree: Database,
     head: watch::Sender<Sequence>,
     oldest: AtomicU64,
     /// How many commits may show in reads.

@@ -14,6 +14,7 @@ use prost::Message as _;
 
 use super::{
     SledOptions,
+    database::Database,
     directory::Directory,
     failed, readable, segments, stage, tables,
     value::{self, corrupt},
@@ -136,7 +137,7 @@ impl OpenError {
 /// A store as it was found.
 pub(super) struct Opened {
     pub(super) directory: Directory,
-    pub(super) tree: Db,
+    pub(super) tree: Database,
     pub(super) id: StoreId,
     pub(super) head: Sequence,
     pub(super) oldest: Sequence,
@@ -224,7 +225,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").to_owned()
 }
 
-pub(super) fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenError> {
+pub(super) fn open_tree(path: &Path, options: &SledOptions) -> Result<Database, OpenError> {
     let config = ::sled::Config::new()
         .path(path)
         .cache_capacity(options.cache_bytes)
@@ -234,7 +235,7 @@ pub(super) fn open_tree(path: &Path, options: &SledOptions) -> Result<Db, OpenEr
         attempts_left -= 1;
         // sled panics over some kinds of damage.
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(tree)) => return Ok(tree),
+            Ok(Ok(tree)) => return Ok(Database::new(tree)),
             Ok(Err(error)) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
             Ok(Err(error @ ::sled::Error::Io(_))) => return Err(OpenError::Database(error.into())),
             Ok(Err(error)) => return Err(broken(path, error.to_string())),

@@ -673,7 +673,7 @@ mod tests {
                 invalid configuration
                   log.colour: no such key among format, filter (environment variable HOLDPOINT_LOG__COLOUR)
                 invalid configuration
-                  store.name: no such key among kind, cache_bytes (flag for store.name)
+                  store.name: no such key among kind, cache_bytes, free_bytes_min (flag for store.name)
             "#]],
         );
     }
@@ -889,7 +889,7 @@ mod tests {
                 invalid configuration
                   auth.roles.pilot: string "jobRead" is not a list such as ["one", "two"] (flag for auth.roles.pilot)
                 invalid configuration
-                  auth.keys: no such key among key_files, jwks_file, issuer, audiences, leeway_seconds, roles (flag for auth.keys)
+                  auth.keys: no such key among key_files, jwks_file, issuer, audiences, leeway_seconds, admin_organizations, roles (flag for auth.keys)
                 invalid configuration
                   tls.allow_plaintext: string "perhaps" is not a boolean (flag for tls.allow_plaintext)
             "#]],
@@ -962,6 +962,7 @@ mod tests {
             [store]
             kind = "sled"
             cache_bytes = 67108864
+            free_bytes_min = 268435456
 
             [log]
             format = "text"
@@ -976,6 +977,7 @@ mod tests {
             issuer = ""
             audiences = ["holdpoint"]
             leeway_seconds = 30
+            admin_organizations = []
 
             [auth.roles]
 

@@ -81,8 +81,10 @@ impl Chance {
     }
 }
 
-fn binary() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_holdpoint"))
+/// The binary that was built with the tests, or the one that `HOLDPOINT_BINARY` names, for measurements.
+pub fn binary() -> Command {
+    let named = std::env::var_os("HOLDPOINT_BINARY");
+    Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_holdpoint").into()))
 }
 
 /// What all servers in the directory have logged.

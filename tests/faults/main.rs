@@ -23,6 +23,7 @@ mod followers;
 mod journal;
 mod kill;
 mod kit;
+mod large;
 mod load;
 mod machine;
 mod one_job;

@@ -11,6 +11,7 @@ mod channels;
 mod connections;
 mod drain;
 mod expiry;
+mod histories;
 mod kill;
 mod kit;
 mod one_job;

@@ -20,6 +20,7 @@ mod disk_image;
 mod drain;
 mod expiry;
 mod followers;
+mod histories;
 mod journal;
 mod kill;
 mod kit;

@@ -171,8 +171,9 @@ impl Watching {
                 Err(error @ WatchError::Unknown) => panic!("{error}"),
             }
             if self.below(5) == 0 {
-                let pause = self.below(60) as u64;
-                time::sleep(Duration::from_millis(1 + pause)).await;
+                // Now and then for so long that others do much meanwhile.
+                let longest = if self.below(3) == 0 { 600 } else { 60 };
+                time::sleep(Duration::from_millis(1 + self.below(longest) as u64)).await;
             }
         }
     }

@@ -51,7 +51,7 @@ use crate::{
 };
 
 /// How many seeds are run unless the environment says otherwise.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1_200;
 
 /// Far longer, in virtual time, than anything here takes.
 const LIFE_SECONDS_MAX: u64 = 3_600;

@@ -3,6 +3,8 @@
 pub mod access;
 mod call;
 mod expiry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod job;
 pub mod layer;
 mod outbox;

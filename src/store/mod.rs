@@ -9,6 +9,8 @@
 mod barrier;
 #[cfg(test)]
 mod conformance;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod log;
 mod memory;

@@ -8,6 +8,8 @@ mod committer;
 #[cfg(test)]
 mod damage;
 mod directory;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod open;
 mod read;
 mod segments;
@@ -73,7 +75,7 @@ struct Shared {
     #[cfg(test)]
     failing: std::sync::Mutex<Option<Step>>,
     // Let go after the database.
-    _directory: Directory,
+    directory: Directory,
 }
 
 /// How far the store is durable.
@@ -110,7 +112,7 @@ impl SledStore {
         options: &SledOptions,
         barrier: &Barrier,
     ) -> std::result::Result<Self, OpenError> {
-        let Opened { directory, tree, id, head, oldest, generation, witness } =
+        let Opened { directory, tree, id, head, oldest, generation, witness, empty } =
             open::open(path, options, barrier)?;
         let shared = Arc::new(Shared {
             id,
@@ -122,9 +124,9 @@ impl SledStore {
             gate: RwLock::new(()),
             #[cfg(test)]
             failing: std::sync::Mutex::new(None),
-            _directory: directory,
+            directory,
         });
-        let committer = Committer::start(Arc::clone(&shared), generation, witness)
+        let committer = Committer::start(Arc::clone(&shared), generation, witness, empty)
             .map_err(OpenError::io("start a thread for", path))?;
         Ok(Self { committer, shared })
     }

@@ -3,6 +3,8 @@
 
 mod claims;
 mod development;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 pub mod mint;
 mod privilege;

@@ -32,6 +32,8 @@ mod filter;
 #[cfg(test)]
 mod fixtures;
 pub mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod holds;
 mod job;
 #[cfg(test)]

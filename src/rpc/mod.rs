@@ -4,6 +4,8 @@ pub mod access;
 mod admin;
 mod call;
 mod expiry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod job;
 pub mod layer;
 mod outbox;

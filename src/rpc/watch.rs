@@ -474,3 +474,15 @@ impl Tokens {
         Ok(Position { sequences, snapshot })
     }
 }
+
+/// Reads a resume token that a client made for itself.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(token: ResumeToken) {
+    let tokens = Tokens { store_id: token.store_id.to_vec(), scope: token.scope.to_vec() };
+    let position = tokens.open(&token::seal(&token)).expect("it is of this store and this filter");
+    assert_eq!(position.sequences.len(), token.positions.len());
+    let text = tokens.seal(&position);
+    if let Ok(again) = tokens.open(&text) {
+        assert_eq!(again, position, "a place is written as it was read");
+    }
+}

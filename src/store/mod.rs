@@ -11,6 +11,8 @@ mod barrier;
 #[cfg(test)]
 mod conformance;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod log;
 mod memory;

@@ -9,12 +9,14 @@ use std::{
 use super::harness::project;
 
 /// What each module at the top of the crate may import of the others.
-const IMPORTS: [(&str, &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str]); 12] = [
     ("auth", &["config", "proto"]),
     ("cli", &["config", "engine", "proto", "store"]),
     ("config", &[]),
     ("domain", &["proto"]),
     ("engine", &["domain", "proto", "store"]),
+    // For tests, and for fuzzing.
+    ("fuzzing", &["auth", "domain", "rpc", "store"]),
     // The binary names the crate `holdpoint`.
     ("main", &["auth", "cli", "config", "engine", "proto", "server", "telemetry"]),
     ("proto", &[]),

@@ -21,6 +21,7 @@ use super::{
     Durable, Shared, Step,
     export::Exporting,
     failed, open,
+    segments::Empty,
     stage::{self, Changes},
     tables, trim, value,
     witness::Witness,
@@ -58,7 +59,12 @@ pub(super) struct Committer {
 
 impl Committer {
     /// Starts the thread. `generation` is the next one for chunks.
-    pub(super) fn start(shared: Arc<Shared>, generation: u64, witness: Witness) -> std::io::Result<Self> {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        generation: u64,
+        witness: Witness,
+        empty: Empty,
+    ) -> std::io::Result<Self> {
         let (sender, requests) = mpsc::channel();
         let witnessed = *shared.head.borrow();
         let worker = Worker {
@@ -68,6 +74,7 @@ impl Committer {
             failure: None,
             trims: VecDeque::new(),
             witness,
+            empty,
             witnessed,
             witnessed_at: Instant::now(),
         };
@@ -115,6 +122,7 @@ struct Worker {
     failure: Option<Error>,
     trims: VecDeque<(Sequence, Reply)>,
     witness: Witness,
+    empty: Empty,
     /// The head that the witness shows also after a power cut.
     witnessed: Sequence,
     witnessed_at: Instant,
@@ -290,6 +298,9 @@ impl Worker {
 
     fn sync_witness(&mut self) -> Result<()> {
         self.witness.sync().map_err(unwitnessed)?;
+        if self.empty.update().map_err(unwitnessed)? {
+            self.shared.directory.note_empty_segments(self.empty.numbers()).map_err(unwitnessed)?;
+        }
         self.witnessed = *self.shared.head.borrow();
         self.witnessed_at = Instant::now();
         Ok(())

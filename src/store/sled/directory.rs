@@ -230,6 +230,18 @@ fn parse_format(text: &str) -> Result<Option<StoreId>, OpenError> {
     Ok(field("store").and_then(|id| id.parse().ok()).map(StoreId))
 }
 
+/// Reads anything as one of the small files.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Some(empty) = parse_empty(&text) {
+        assert_eq!(empty_text(&empty), text);
+    }
+    if let Ok(Some(id)) = parse_format(&text) {
+        assert!(text.contains("store "), "{id:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

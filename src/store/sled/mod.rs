@@ -10,6 +10,8 @@ mod damage;
 mod database;
 mod directory;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod open;
 mod read;
 mod readable;
@@ -139,7 +141,7 @@ impl SledStore {
         options: &SledOptions,
         barrier: &Barrier,
     ) -> std::result::Result<Self, OpenError> {
-        let Opened { directory, tree, id, head, oldest, generation, witness } =
+        let Opened { directory, tree, id, head, oldest, generation, witness, empty } =
             open::open(path, options, barrier)?;
         let shared = Arc::new(Shared {
             id,
@@ -154,7 +156,7 @@ impl SledStore {
             failing: Mutex::new(None),
             directory,
         });
-        let committer = Committer::start(Arc::clone(&shared), generation, witness)
+        let committer = Committer::start(Arc::clone(&shared), generation, witness, empty)
             .map_err(OpenError::io("start a thread for", path))?;
         Ok(Self { committer, shared })
     }

@@ -16,7 +16,9 @@ use super::{
     SledOptions,
     database::Database,
     directory::Directory,
-    failed, readable, segments, stage, tables,
+    failed, readable,
+    segments::{self, Empty},
+    stage, tables,
     value::{self, corrupt},
     witness::Witness,
 };
@@ -144,6 +146,7 @@ pub(super) struct Opened {
     /// The next generation of chunks.
     pub(super) generation: u64,
     pub(super) witness: Witness,
+    pub(super) empty: Empty,
 }
 
 /// Opens a data directory, ends what a crash left half-done, and checks what can be checked.
@@ -158,7 +161,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     segments::check(&sled, directory.empty_segments()?.as_ref())?;
     directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
     let tree = open_tree(&sled, options)?;
-    guarded(&tree, || check(&directory, &tree, id, reached, barrier))
+    let empty = guarded(&tree, || check(&directory, &tree, id, reached, barrier))
         .unwrap_or_else(|panic| Err(broken(&sled, panic)))?;
 
     let Found { head, oldest, generation } = guarded(&tree, || find(&tree))
@@ -172,7 +175,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     // What is noted as reached must be durable first.
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
     let witness = directory.begin_witness(head).map_err(OpenError::io("write the witness in", path))?;
-    Ok(Opened { directory, tree, id, head, oldest, generation, witness })
+    Ok(Opened { directory, tree, id, head, oldest, generation, witness, empty })
 }
 
 /// Asks sled for something. Where it panics the database is never let go of, since that could wait for ever; what the panic
@@ -191,18 +194,18 @@ fn check(
     id: StoreId,
     reached: Option<Sequence>,
     barrier: &Barrier,
-) -> Result<(), OpenError> {
+) -> Result<Empty, OpenError> {
     let sled = directory.sled();
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
     directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
-    let empty = segments::empty(&sled).map_err(OpenError::io("read", &sled))?;
-    directory.note_empty_segments(&empty).map_err(OpenError::io("write beside", &sled))?;
+    let empty = Empty::find(&sled).map_err(OpenError::io("read", &sled))?;
+    directory.note_empty_segments(empty.numbers()).map_err(OpenError::io("write beside", &sled))?;
 
     check_id(tree, id, reached)?;
     if !barrier.is_reached_by(|| probe(tree)).map_err(OpenError::Damaged)? {
         return Err(OpenError::NotDurable);
     }
-    Ok(())
+    Ok(empty)
 }
 
 /// What is in a database.

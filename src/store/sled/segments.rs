@@ -80,10 +80,39 @@ pub(super) fn check(sled: &Path, empty: Option<&BTreeSet<u64>>) -> Result<(), Op
     if sound.map_err(OpenError::io("read", &db))? { Ok(()) } else { Err(OpenError::Unreadable { file: db }) }
 }
 
-/// The segments of sled's file that have no header.
-pub(super) fn empty(sled: &Path) -> io::Result<BTreeSet<u64>> {
-    let log = Log::scan(File::open(sled.join("db"))?, 0)?;
-    Ok(log.map_or_else(BTreeSet::new, |log| log.blank.iter().map(|offset| number(*offset)).collect()))
+/// The segments of sled's file that are empty, as long as it is open. sled empties some when it is opened and none later,
+/// and begins with the first.
+#[derive(Debug)]
+pub(super) struct Empty {
+    file: File,
+    numbers: BTreeSet<u64>,
+}
+
+impl Empty {
+    /// Looks for them.
+    pub(super) fn find(sled: &Path) -> io::Result<Self> {
+        let db = sled.join("db");
+        let log = Log::scan(File::open(&db)?, 0)?;
+        let blank = log.map(|log| log.blank).unwrap_or_default();
+        Ok(Self { file: File::open(&db)?, numbers: blank.into_iter().map(number).collect() })
+    }
+
+    pub(super) fn numbers(&self) -> &BTreeSet<u64> {
+        &self.numbers
+    }
+
+    /// Strikes out those that sled has used since, and says whether there are any.
+    pub(super) fn update(&mut self) -> io::Result<bool> {
+        let before = self.numbers.len();
+        while let Some(first) = self.numbers.first() {
+            let header = read(&mut self.file, first * SEGMENT_BYTES as u64, SEGMENT_HEADER_BYTES)?;
+            if header.iter().all(|byte| *byte == 0) {
+                break;
+            }
+            self.numbers.pop_first();
+        }
+        Ok(self.numbers.len() < before)
+    }
 }
 
 /// Checks sled's snapshots, and says up to where the newest one covers the log.
@@ -168,24 +197,41 @@ impl Log {
         // not be begun yet where the one before is full, or nothing was ever written.
         let is_begun = !self.segments.is_empty() || !self.stable.is_multiple_of(SEGMENT_BYTES as Lsn);
         let has_tail = !is_begun || self.segments.contains_key(&start_of(self.stable));
-        let begun = newest.is_none_or(|(_, end)| end == End::Full);
+        // Whether a crash can have left segments that were begun: behind a full one, or where one is missing near the end.
+        let newest_is_full = newest.is_none_or(|(_, end)| end == End::Full);
+        let newest = newest.map_or(0, |(lsn, _)| number(lsn));
+        let is_missing = |number| !self.segments.contains_key(&(number * SEGMENT_BYTES as Lsn));
+        let begun = newest_is_full || (number(self.stable)..newest).any(is_missing);
         if !has_tail || (!torn.is_empty() && !begun) {
             return Ok(false);
         }
-        let newest = newest.map_or(0, |(lsn, _)| number(lsn));
-        Ok(self.blank_are_new(newest, begun, empty)? && self.torn_are_free(&torn)?)
+        Ok(self.blank_are_new(begun, empty)? && self.torn_are_free(&torn)?)
     }
 
-    /// Whether what has no header had none before: it was empty, or the newest segment was just begun there.
-    fn blank_are_new(&mut self, newest: u64, begun: bool, empty: Option<&BTreeSet<u64>>) -> io::Result<bool> {
+    /// Whether what has no header had none before: it was empty, or a segment was just begun there.
+    fn blank_are_new(&mut self, begun: bool, empty: Option<&BTreeSet<u64>>) -> io::Result<bool> {
+        let length = self.file.metadata()?.len();
+        let offset_of = |segment: u64| segment * SEGMENT_BYTES as u64;
+        // The first are used first: before one that was used since, none is empty.
+        let is_used =
+            |segment: &&u64| offset_of(**segment) < length && !self.blank.contains(&offset_of(**segment));
+        let last_used = empty.and_then(|empty| empty.iter().rfind(is_used)).copied();
         for offset in self.blank.clone() {
             let segment = self.segment(offset)?;
-            let was_empty = empty.is_none_or(|empty| empty.contains(&number(offset)));
+            let was_empty = empty.is_none_or(|empty| {
+                empty.contains(&number(offset)) && last_used.is_none_or(|used| used < number(offset))
+            });
             if was_empty && segment.iter().all(|byte| *byte == 0) {
                 continue;
             }
-            let is_old = |at| message(&segment, at).is_some_and(|message| message.segment <= newest);
-            if !begun || (SEGMENT_HEADER_BYTES..segment.len()).any(is_old) {
+            // What is elsewhere, or too old to be missing, was not begun here.
+            let is_other = |at| {
+                message(&segment, at).is_some_and(|message| {
+                    message.segment < number(self.stable)
+                        || self.segments.contains_key(&offset_of(message.segment))
+                })
+            };
+            if !begun || (SEGMENT_HEADER_BYTES..segment.len()).any(is_other) {
                 return Ok(false);
             }
         }
@@ -321,4 +367,23 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     };
     *bytes = rest;
     Some(number)
+}
+
+/// Reads anything as a segment, and as the file of a snapshot.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &[u8]) {
+    if let Some(header) = decode_header(bytes) {
+        assert_eq!(start_of(header.lsn), header.lsn);
+    }
+    let mut end = SEGMENT_HEADER_BYTES;
+    let found = walk(bytes, 0, |at, message| {
+        assert_eq!(at, end, "messages follow on each other");
+        end += message.bytes;
+        assert!(end <= bytes.len());
+    });
+    assert!(found == End::Full || found == End::Torn(end));
+    for at in 0..bytes.len().min(64) {
+        assert!(message(bytes, at).is_none_or(|message| at + message.bytes <= bytes.len()));
+    }
+    is_snapshot(bytes);
 }

@@ -69,7 +69,7 @@ impl Changes {
         apply(tree, &self.list[start..])
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.bytes);
         for (key, stored) in &self.list {
             bytes.push(if stored.is_some() { SET } else { REMOVE });
@@ -81,7 +81,7 @@ impl Changes {
         bytes
     }
 
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut changes = Self::default();
         while let Some((&flag, rest)) = bytes.split_first() {
             bytes = rest;

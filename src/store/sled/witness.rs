@@ -78,6 +78,14 @@ fn parse(bytes: &[u8]) -> Option<Sequence> {
     (text == line(head)).then_some(head)
 }
 
+/// Reads anything as a line.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &[u8]) {
+    if let Some(head) = parse(bytes) {
+        assert_eq!(line(head).as_bytes(), bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

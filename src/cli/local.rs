@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// What is looked at or made here is read in many places at once, and nobody else needs the memory.
+const CACHE_BYTES: u64 = 256 << 20;
+
 /// Why it was not done. The texts are for an operator.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
@@ -63,7 +66,7 @@ pub enum LocalError {
 pub fn restore(file: &Path, data_dir: &Path) -> Result<(BackupInfo, Restored), LocalError> {
     let backup = open_backup(file)?;
     let info = backup.info().clone();
-    let restored = SledStore::restore(data_dir, &SledOptions::default(), backup)
+    let restored = SledStore::restore(data_dir, &SledOptions { cache_bytes: CACHE_BYTES }, backup)
         .map_err(|source| LocalError::Restore { path: file.to_owned(), source })?;
     Ok((info, restored))
 }
@@ -91,7 +94,7 @@ pub async fn check_directory(data_dir: &Path) -> Result<Findings, LocalError> {
     if !data_dir.join("FORMAT").exists() && !data_dir.join("sled").exists() {
         return Err(LocalError::NoDirectory { path: data_dir.to_owned() });
     }
-    let store = Arc::new(SledStore::open(data_dir, &SledOptions::default())?);
+    let store = Arc::new(SledStore::open(data_dir, &SledOptions { cache_bytes: CACHE_BYTES })?);
     let findings = check(Arc::clone(&store) as _).await;
     // It was looked at, and nothing else: however it closes, what was found stands.
     let _ = store.close().await;

@@ -63,7 +63,7 @@ impl Requests {
         let oldest = now.seconds.saturating_sub(requests.window_seconds());
         let mut after = first_at(store, partition, oldest).await?;
         loop {
-            let records = store.log(partition, after, READ_BYTES).await?;
+            let records = store.transient_log(partition, after, READ_BYTES).await?;
             let Some(last) = records.last() else { return Ok(requests) };
             after = last.sequence;
             for record in records {

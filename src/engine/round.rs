@@ -378,7 +378,11 @@ impl<'w> Round<'w> {
             events: events.iter().map(|event| event.bytes.clone()).collect(),
             ..entry
         };
-        let answered = LogEntry { request, ..LogEntry::default() };
+        let answered = request.map(|request| {
+            let (time, request) = (Some(self.now), Some(request));
+            LogEntry { time, request, ..LogEntry::default() }
+        });
+        let answered = answered.unwrap_or_default();
         let (bytes, transient) = if changes_nothing {
             (Bytes::new(), LogEntry { request: answered.request, ..entry }.encode_to_vec().into())
         } else {

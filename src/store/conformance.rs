@@ -301,6 +301,11 @@ async fn what_is_transient_goes_with_the_log(store: &Arc<dyn Store>) {
     commit(&**store, entries.clone(), Vec::new()).await.unwrap();
     commit(&**store, vec![entry("b", 4)], Vec::new()).await.unwrap();
     assert_eq!(log(&**store, 0).await[..3], entries);
+    let led_to = store.transient_log(FIRST, Sequence(0), usize::MAX).await.unwrap();
+    let without = |record: &LogRecord| LogRecord { bytes: Bytes::new(), ..record.clone() };
+    assert_eq!(led_to, log(&**store, 0).await.iter().map(without).collect::<Vec<_>>());
+    let page = store.transient_log(FIRST, Sequence(1), 30_000).await.unwrap();
+    assert_eq!(page.first().map(|record| record.sequence.0), Some(2), "a page holds one at least");
     let history = async || store.history(FIRST, &job("a"), Sequence(0), usize::MAX).await.unwrap();
     let kept = vec![transient("kept", Bytes::new(), 1), transient("also kept", Bytes::new(), 3)];
     assert_eq!(history().await, kept);

@@ -34,20 +34,27 @@ pub(super) fn head_after(batch: &Batch, head: Sequence) -> Result<Sequence> {
 pub(super) struct Page {
     records: Vec<LogRecord>,
     bytes_left: usize,
+    /// What each record weighs beside its bytes.
+    each: usize,
 }
 
 impl Page {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { records: Vec::new(), bytes_left: bytes_max }
+        Self::weighing_each(bytes_max, 0)
+    }
+
+    pub(super) fn weighing_each(bytes_max: usize, each: usize) -> Self {
+        Self { records: Vec::new(), bytes_left: bytes_max, each }
     }
 
     /// Takes the record, or says that the page is full.
     pub(super) fn push(&mut self, record: LogRecord) -> bool {
-        let fits = record.size() <= self.bytes_left;
+        let weight = self.each + record.size();
+        let fits = weight <= self.bytes_left;
         if !fits && !self.records.is_empty() {
             return false;
         }
-        self.bytes_left = self.bytes_left.saturating_sub(record.size());
+        self.bytes_left = self.bytes_left.saturating_sub(weight);
         self.records.push(record);
         fits
     }

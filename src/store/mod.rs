@@ -162,6 +162,17 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Trimmed`] where `after` lies before `oldest - 1`.
     async fn log(&self, partition: Partition, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>>;
 
+    /// The same, of what histories do not keep: `bytes` is empty in each. There may be far less to read.
+    async fn transient_log(
+        &self,
+        partition: Partition,
+        after: Sequence,
+        bytes_max: usize,
+    ) -> Result<Vec<LogRecord>> {
+        let records = self.log(partition, after, bytes_max).await?;
+        Ok(records.into_iter().map(|record| LogRecord { bytes: Bytes::new(), ..record }).collect())
+    }
+
     /// The log's entries of one job after a place, in order: at least one if there is one, and no more than about
     /// `bytes_max`. Trimming the log leaves them, until it passes one that `deletes_job`.
     async fn history(

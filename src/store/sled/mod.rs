@@ -14,7 +14,6 @@ mod export;
 pub(super) mod fuzzing;
 mod open;
 mod read;
-mod readable;
 mod restore;
 mod segments;
 mod stage;
@@ -224,6 +223,15 @@ impl Store for SledStore {
 
     async fn log(&self, _partition: Partition, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
         self.shared.reading(|shared| shared.log(after, bytes_max))
+    }
+
+    async fn transient_log(
+        &self,
+        _partition: Partition,
+        after: Sequence,
+        bytes_max: usize,
+    ) -> Result<Vec<LogRecord>> {
+        self.shared.reading(|shared| shared.transient_log(after, bytes_max))
     }
 
     async fn history(

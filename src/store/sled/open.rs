@@ -16,7 +16,7 @@ use super::{
     SledOptions,
     database::Database,
     directory::Directory,
-    failed, readable,
+    failed,
     segments::{self, Empty},
     stage, tables,
     value::{self, corrupt},
@@ -157,7 +157,6 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
 
     let sled = directory.sled();
     directory.remove_unfinished_snapshots().map_err(OpenError::io("clean", &sled))?;
-    readable::check(&sled)?;
     segments::check(&sled, directory.empty_segments()?.as_ref())?;
     directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
     let tree = open_tree(&sled, options)?;

@@ -15,6 +15,9 @@ use crate::{
     store::{Error, JobKey, LogRecord, Result, Scan, Sequence, log::Page},
 };
 
+/// About what a reference takes in memory, beside what is transient.
+const REFERENCE_BYTES: usize = 128;
+
 impl Shared {
     /// Reads; where sled panics over what it finds, that is an error like any other.
     pub(super) fn reading<T>(&self, read: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
@@ -58,13 +61,27 @@ impl Shared {
     }
 
     pub(super) fn log(&self, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
+        self.read_log(after, Page::new(bytes_max), |reference| self.entry(reference))
+    }
+
+    /// Reads no entry, only what leads to them.
+    pub(super) fn transient_log(&self, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
+        let page = Page::weighing_each(bytes_max, REFERENCE_BYTES);
+        self.read_log(after, page, |reference| Ok(Some(transient(reference))))
+    }
+
+    fn read_log(
+        &self,
+        after: Sequence,
+        mut page: Page,
+        read: impl Fn(LogReference) -> Result<Option<LogRecord>>,
+    ) -> Result<Vec<LogRecord>> {
         // What is durable; sled may show more.
         let head = *self.head.borrow();
         let oldest = self.oldest();
         if after.next() < oldest {
             return Err(Error::Trimmed { oldest });
         }
-        let mut page = Page::new(bytes_max);
         // Every event up to here is on the page, or before it.
         let mut reached = after;
         if after < head {
@@ -81,7 +98,7 @@ impl Shared {
                     if sequence <= after {
                         continue;
                     }
-                    let Some(record) = self.entry(reference)? else { return Err(self.lost(after)) };
+                    let Some(record) = read(reference)? else { return Err(self.lost(after)) };
                     if !page.push(record) {
                         return Ok(page.into_records());
                     }
@@ -112,11 +129,12 @@ impl Shared {
 
     /// The entry behind a reference; none if it is gone.
     fn entry(&self, reference: LogReference) -> Result<Option<LogRecord>> {
-        let LogReference { org, job_id, sequence, deletes_job, transient, all_transient } = reference;
-        let (job, sequence) = (JobKey { org, job_id }, Sequence(sequence));
-        if all_transient {
-            return Ok(Some(LogRecord { sequence, job, deletes_job, bytes: Bytes::new(), transient }));
+        let is_kept = !reference.all_transient;
+        let led_to = transient(reference);
+        if !is_kept {
+            return Ok(Some(led_to));
         }
+        let LogRecord { sequence, job, transient, .. } = led_to;
         let key = tables::entry(&job, sequence);
         let Some(stored) = value::get(&self.tree, &key)? else { return Ok(None) };
         Ok(Some(LogRecord { transient, ..record(&key, job, sequence, stored)? }))
@@ -130,6 +148,13 @@ impl Shared {
         }
         Error::Corrupt(format!("the log after {after} has a gap"))
     }
+}
+
+/// As much of an entry as its batch has.
+fn transient(reference: LogReference) -> LogRecord {
+    let LogReference { org, job_id, sequence, deletes_job, transient, all_transient: _ } = reference;
+    let (job, sequence) = (JobKey { org, job_id }, Sequence(sequence));
+    LogRecord { sequence, job, deletes_job, bytes: Bytes::new(), transient }
 }
 
 /// An entry as a history has it.

@@ -1,113 +1,12 @@
 //! What is fuzzed: bytes from outside, read as the server reads them. One function for each target in `fuzz/`, which panics
 //! where something does not hold. A test runs each over what was found before, in `fuzz/corpus/`.
 
+#[cfg(test)]
+mod tests;
+
 pub use crate::{
     auth::fuzzing::bearer,
     domain::fuzzing::expressions,
     rpc::fuzzing::{patches, requests, tokens},
     store::fuzzing::records,
 };
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        env, fs,
-        panic::{AssertUnwindSafe, catch_unwind},
-        path::Path,
-    };
-
-    use super::*;
-
-    type Target = (&'static str, fn(&[u8]));
-
-    const TARGETS: [Target; 6] = [
-        ("bearer", bearer),
-        ("expressions", expressions),
-        ("patches", patches),
-        ("records", records),
-        ("requests", requests),
-        ("tokens", tokens),
-    ];
-
-    /// Numbers that look random, and are the same for the same seed.
-    struct Chance(u64);
-
-    impl Chance {
-        fn next(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
-        }
-
-        fn below(&mut self, bound: usize) -> usize {
-            usize::try_from(self.next() % bound as u64).unwrap()
-        }
-
-        fn byte(&mut self) -> u8 {
-            self.next().to_le_bytes()[0]
-        }
-    }
-
-    /// What was found before, by its name.
-    fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-        let files = fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path());
-        let mut inputs: Vec<_> =
-            files.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect();
-        assert!(!inputs.is_empty(), "{} is empty", directory.display());
-        inputs.sort();
-        inputs
-    }
-
-    /// Something else made of inputs: a few bytes changed, left out, put in, or taken from another.
-    fn mutated(inputs: &[(String, Vec<u8>)], chance: &mut Chance) -> Vec<u8> {
-        let mut input = inputs[chance.below(inputs.len())].1.clone();
-        for _ in 0..=chance.below(5) {
-            let at = chance.below(input.len() + 1);
-            let end = (at + chance.below(9)).min(input.len());
-            match chance.below(5) {
-                0 => input[at..end].iter_mut().for_each(|byte| *byte ^= 1 << chance.below(8)),
-                1 => drop(input.drain(at..end)),
-                2 => input.insert(at, chance.byte()),
-                3 => input.extend_from_within(at..end),
-                _ => {
-                    let other = &inputs[chance.below(inputs.len())].1;
-                    let from = chance.below(other.len() + 1);
-                    let to = (from + chance.below(40)).min(other.len());
-                    input.splice(at..at, other[from..to].iter().copied());
-                }
-            }
-        }
-        input
-    }
-
-    #[test]
-    fn what_was_found_before_holds() {
-        for (target, run) in TARGETS {
-            for (name, input) in corpus(target) {
-                println!("{name}");
-                run(&input);
-            }
-        }
-    }
-
-    /// Not guided by what they reach, as the fuzzer's are, and the same each time. `HOLDPOINT_FUZZ_INPUTS` is how many for each
-    /// target, `HOLDPOINT_FUZZ_SEED` makes others.
-    #[test]
-    fn variants_of_what_was_found_before_hold() {
-        let number = |name, usual| env::var(name).map_or(usual, |text| text.parse::<u64>().unwrap());
-        let inputs_max = number("HOLDPOINT_FUZZ_INPUTS", 300);
-        let seed = number("HOLDPOINT_FUZZ_SEED", 0);
-        for (target, run) in TARGETS {
-            let inputs = corpus(target);
-            let mut chance = Chance(seed << 40);
-            for _ in 0..inputs_max {
-                let input = mutated(&inputs, &mut chance);
-                let outcome = catch_unwind(AssertUnwindSafe(|| run(&input)));
-                assert!(outcome.is_ok(), "{target}: \"{}\"", input.escape_ascii());
-            }
-        }
-    }
-}

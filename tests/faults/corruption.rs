@@ -2,7 +2,7 @@
 //! errors what it cannot read. It never gives a wrong answer, and it ends.
 //!
 //! `HOLDPOINT_CORRUPTION_CASES=200 cargo test --test faults corruption` does it for longer, from `HOLDPOINT_CORRUPTION_SEED`
-//! on. Far more cases are run beneath the server, in `src/store/sled/damage.rs`.
+//! on. Far more cases are run beneath the server, in `src/store/sled/tests/damage.rs`.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

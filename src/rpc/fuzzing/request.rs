@@ -26,7 +26,11 @@ const DETAILS_BYTES_MAX: usize = 6 << 10;
 
 /// An engine that makes ids, and what it runs on.
 static ENGINE: LazyLock<(Runtime, Engine)> = LazyLock::new(|| {
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).build().expect("there are threads");
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .expect("there are threads");
     let starting = Engine::start(Arc::new(MemoryStore::new()), Arc::new(System), Options::default());
     let engine = runtime.block_on(starting).expect("an empty store is good");
     (runtime, engine)

@@ -5,8 +5,6 @@
 //! ([`open`], [`directory`]). Nothing outside this module knows of sled.
 
 mod committer;
-#[cfg(test)]
-mod damage;
 mod database;
 mod directory;
 mod export;

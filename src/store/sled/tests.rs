@@ -1,5 +1,7 @@
 //! What is sled's own: what a restart finds, what is refused, and what is left behind.
 
+mod damage;
+
 use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;

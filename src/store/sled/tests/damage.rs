@@ -20,7 +20,7 @@ use self::files::{Damage, copy};
 use super::*;
 use crate::store::conformance::{FIRST, entry, job, large};
 
-#[path = "../../../tests/shared/damage.rs"]
+#[path = "../../../../tests/shared/damage.rs"]
 mod files;
 
 /// How many cases are run where nothing else is asked for.
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const DIRECTORY: &str = "HOLDPOINT_DAMAGE_DIRECTORY";
 const TASK: &str = "HOLDPOINT_DAMAGE_TASK";
-const THIS_TEST: &str = "store::sled::damage::damage_is_never_a_wrong_answer";
+const THIS_TEST: &str = "store::sled::tests::damage::damage_is_never_a_wrong_answer";
 
 /// Numbers that look random, and are the same for the same seed.
 struct Chance(u64);

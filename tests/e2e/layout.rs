@@ -37,16 +37,19 @@ const WORDS: [(&str, &[&str]); 7] = [
     ("new_v4", &[]),
     // What is on disk, and what is in a token.
     ("storage::v1", &["domain", "engine", "rpc", "store"]),
-    ("println!", &[]),
+    // Tests that say which of many cases they are at.
+    ("println!", &["fuzzing/tests.rs", "store/sled/tests"]),
 ];
 
 /// What is read of the system's clocks, and where: the wall clock in one place. Elsewhere time is given, or tokio's.
-const CLOCKS: [(&str, &[&str]); 3] = [
+const CLOCKS: [(&str, &[&str]); 4] = [
     ("engine/environment.rs", &["SystemTime", "UNIX_EPOCH"]),
     // How long ago the witness was written, on a thread that tokio does not run. It decides nothing.
     ("store/sled/committer.rs", &["Instant"]),
     // When an export was last taken, of which that thread asks.
     ("store/sled/export.rs", &["Instant"]),
+    // When a process that hangs is given up.
+    ("store/sled/tests/damage.rs", &["Instant"]),
 ];
 
 /// Where the domain's purity would end.

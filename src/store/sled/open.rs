@@ -79,7 +79,7 @@ pub enum OpenError {
     /// sled's files are those of another store.
     #[error(
         "FORMAT names store {expected}, and the database is of store {found}: \
-         the data directory is put together from two"
+         the data directory is put together from two, or FORMAT is damaged; restore a backup with holdpoint restore"
     )]
     Foreign {
         /// The id in FORMAT.

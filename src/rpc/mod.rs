@@ -4,6 +4,7 @@ pub mod access;
 mod admin;
 mod call;
 mod expiry;
+mod intake;
 mod job;
 pub mod layer;
 mod outbox;
@@ -18,6 +19,7 @@ mod workflow;
 
 pub use self::{
     admin::{AdminService, BackupStream},
+    intake::Intake,
     job::JobService,
     outbox::StreamSyncStream,
     sync::SyncService,

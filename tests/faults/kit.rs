@@ -21,9 +21,10 @@ use holdpoint::{
         WatchBatch,
         v1::{
             BasicSyncRequest, JobEvent, JobStatus, SingleStep, StepEntry, SyncMetadata, WatchJobsRequest,
-            WatchJobsResponse, WatchMessage, job_service_client::JobServiceClient,
-            sync_service_client::SyncServiceClient, task_service_client::TaskServiceClient,
-            watch_message::Kind, workflow_service_client::WorkflowServiceClient,
+            WatchJobsResponse, WatchMessage, admin_service_client::AdminServiceClient,
+            job_service_client::JobServiceClient, sync_service_client::SyncServiceClient,
+            task_service_client::TaskServiceClient, watch_message::Kind,
+            workflow_service_client::WorkflowServiceClient,
         },
     },
     server,
@@ -81,8 +82,10 @@ impl Chance {
     }
 }
 
+/// The binary of this build, or another: figures are of a release.
 fn binary() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_holdpoint"))
+    let other = std::env::var_os("HOLDPOINT_BINARY");
+    Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_holdpoint").into()))
 }
 
 /// What all servers in the directory have logged.
@@ -240,6 +243,7 @@ impl InProcess {
 /// The services over one connection.
 #[derive(Clone)]
 pub struct Client {
+    pub admin: AdminServiceClient<Channel>,
     pub jobs: JobServiceClient<Channel>,
     pub syncs: SyncServiceClient<Channel>,
     pub tasks: TaskServiceClient<Channel>,
@@ -270,6 +274,7 @@ impl Client {
 
     fn on(channel: Channel) -> Self {
         Self {
+            admin: AdminServiceClient::new(channel.clone()),
             jobs: JobServiceClient::new(channel.clone()).max_decoding_message_size(16 << 20),
             syncs: SyncServiceClient::new(channel.clone()),
             tasks: TaskServiceClient::new(channel.clone()),

@@ -26,6 +26,7 @@ mod kit;
 mod load;
 mod machine;
 mod one_job;
+mod overload;
 mod pause;
 mod power;
 mod shim;

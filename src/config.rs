@@ -165,6 +165,10 @@ pub struct Limits {
     pub watches: usize,
     /// Watches open at once by one caller.
     pub watches_per_caller: usize,
+    /// Connections open at once; further ones are closed as they come.
+    pub connections: usize,
+    /// Calls that wait for their answer at once.
+    pub calls: usize,
     /// Calls by one caller that wait for their answer at once.
     pub calls_per_caller: usize,
     /// Calls that one caller may begin in a second, on average and at once. 0: as many as it likes.
@@ -175,6 +179,11 @@ pub struct Limits {
     pub sync_streams_per_caller: usize,
     /// Commands that wait for the writer; further ones are refused as overload. Outboxes wait where half of them do.
     pub commands_waiting: usize,
+    /// How long a command waits for the writer; then it is refused as overload.
+    pub waiting_milliseconds: u64,
+    /// What requests in hand take together, as they came: those that are being received, wait, or are being answered. Further
+    /// ones are refused as overload. Outboxes wait where half of it is taken.
+    pub request_bytes: usize,
     /// Step reports of one job.
     pub reports_per_job: usize,
     /// Tasks of one job, those that have ended included.
@@ -288,11 +297,15 @@ impl Default for Limits {
             streams_per_connection: 1_024,
             watches: 10_000,
             watches_per_caller: 1_000,
+            connections: 10_000,
+            calls: 10_000,
             calls_per_caller: 2_000,
             calls_per_second_per_caller: 0,
             sync_streams: 1_000,
             sync_streams_per_caller: 100,
             commands_waiting: 4_096,
+            waiting_milliseconds: 5_000,
+            request_bytes: 64 << 20,
             reports_per_job: 10_000,
             tasks_per_job: 10_000,
             attempts_per_job: 1_000,
@@ -364,6 +377,13 @@ impl Config {
                 faults.push(format!("{key}: {value} is not from {} to {}", allowed.start(), allowed.end()));
             }
         }
+        if self.limits.request_bytes < self.limits.message_bytes {
+            let Limits { request_bytes, message_bytes, .. } = self.limits;
+            faults.push(format!(
+                "limits.request_bytes: {request_bytes} is less than limits.message_bytes, {message_bytes}: such a message \
+                 would never be taken"
+            ));
+        }
         self.find_unsafe(&mut faults);
         if self.data_dir.as_os_str().is_empty() {
             faults.push("data_dir: empty is not the path of a directory".to_owned());
@@ -418,7 +438,7 @@ impl Config {
         }
     }
 
-    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 29] {
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 33] {
         const KIB: u64 = 1 << 10;
         const GIB: u64 = 1 << 30;
 
@@ -435,11 +455,15 @@ impl Config {
             ("limits.streams_per_connection", limits.streams_per_connection.into(), 1..=1_000_000),
             ("limits.watches", limits.watches as u64, 1..=10_000_000),
             ("limits.watches_per_caller", limits.watches_per_caller as u64, 1..=10_000_000),
+            ("limits.connections", limits.connections as u64, 1..=10_000_000),
+            ("limits.calls", limits.calls as u64, 1..=10_000_000),
             ("limits.calls_per_caller", limits.calls_per_caller as u64, 1..=10_000_000),
             ("limits.calls_per_second_per_caller", limits.calls_per_second_per_caller.into(), 0..=10_000_000),
             ("limits.sync_streams", limits.sync_streams as u64, 1..=10_000_000),
             ("limits.sync_streams_per_caller", limits.sync_streams_per_caller as u64, 1..=10_000_000),
             ("limits.commands_waiting", limits.commands_waiting as u64, 1..=1_000_000),
+            ("limits.waiting_milliseconds", limits.waiting_milliseconds, 1..=600_000),
+            ("limits.request_bytes", limits.request_bytes as u64, 4 * KIB..=64 * GIB),
             ("limits.reports_per_job", limits.reports_per_job as u64, 1..=1_000_000),
             ("limits.tasks_per_job", limits.tasks_per_job as u64, 1..=1_000_000),
             ("limits.attempts_per_job", limits.attempts_per_job as u64, 1..=1_000_000),
@@ -997,11 +1021,15 @@ mod tests {
             streams_per_connection = 1024
             watches = 10000
             watches_per_caller = 1000
+            connections = 10000
+            calls = 10000
             calls_per_caller = 2000
             calls_per_second_per_caller = 0
             sync_streams = 1000
             sync_streams_per_caller = 100
             commands_waiting = 4096
+            waiting_milliseconds = 5000
+            request_bytes = 67108864
             reports_per_job = 10000
             tasks_per_job = 10000
             attempts_per_job = 1000

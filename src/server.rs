@@ -157,6 +157,7 @@ pub fn options(config: &Config) -> Options {
             document_levels: limits.document_levels,
         },
         commands_waiting_max: limits.commands_waiting,
+        waiting_max: Duration::from_millis(limits.waiting_milliseconds),
         tail_bytes: limits.tail_bytes,
         request_window: Duration::from_secs(limits.request_id_hours * HOUR_SECONDS),
         requests_max: limits.request_ids,
@@ -177,7 +178,6 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
     let tasks = TaskService::new(engine.clone(), limits.clone());
     let workflows = WorkflowService::new(engine.clone(), limits.clone());
     let syncs = SyncService::new(engine.clone(), limits.clone(), drain.clone());
-    let admin = AdminService::new(engine.clone(), config.store.kind, drain);
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -193,6 +193,7 @@ pub fn services(config: &Config, engine: &Engine, drain: CancellationToken) -> R
         Arc::new(move || engine.now())
     };
     let gate = Gate::new(Arc::clone(&authenticator), limits, now);
+    let admin = AdminService::new(engine.clone(), gate.intake().clone(), config.store.kind, drain);
     let services = Services::new(health, gate, authenticator, tls)
         .with(AdminServiceServer::new(admin).max_decoding_message_size(message_bytes))
         .with(JobServiceServer::new(jobs).max_decoding_message_size(message_bytes))
@@ -300,7 +301,7 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let Services { routes, health: reporter, names, gate, authenticator, tls } = services;
     let patience = Duration::from_secs(config.tls.handshake_seconds);
-    let connections = accept::connections(listener, tls.clone(), patience);
+    let connections = accept::connections(listener, tls.clone(), patience, config.limits.connections);
     let _refreshing = tokio::spawn(refresh(authenticator, tls, shutdown.clone()));
     let mut health = Health { reporter, names };
     health.serving().await;

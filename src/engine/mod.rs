@@ -44,7 +44,10 @@ use std::{
 };
 
 use prost_types::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch as doorbell};
+use tokio::{
+    sync::{mpsc, oneshot, watch as doorbell},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -82,6 +85,8 @@ pub struct Options {
     pub limits: Limits,
     /// Commands that may wait for the writer; more are turned away.
     pub commands_waiting_max: usize,
+    /// How long a command may wait for its turn; later it is turned away.
+    pub waiting_max: Duration,
     /// How much of the log is kept in memory for those who follow it, in each partition.
     pub tail_bytes: usize,
     /// How long answered requests are remembered.
@@ -101,6 +106,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             commands_waiting_max: 4096,
+            waiting_max: Duration::from_secs(5),
             tail_bytes: 32 << 20,
             request_window: Duration::from_secs(24 * 3600),
             requests_max: 10_000_000,
@@ -120,9 +126,14 @@ pub enum Error {
     /// The request id stands for another request.
     #[error("this request id was used for another request")]
     RequestIdReused,
-    /// More commands wait than are taken on.
-    #[error("too many commands are waiting")]
-    Overloaded,
+    /// More commands wait than are taken on, or the command waited too long for its turn. It was not decided.
+    #[error("the limit {limit} of {maximum} would be passed")]
+    Overloaded {
+        /// The name of a member of `config::Limits`.
+        limit: &'static str,
+        /// Its value.
+        maximum: u64,
+    },
     /// The store has too little room for more. What frees some is done still.
     #[error("the disk of the server is nearly full")]
     Full {
@@ -209,6 +220,7 @@ impl Engine {
                 head,
                 last: last_time(store.as_ref(), partition, head).await?,
                 inbox: waiting,
+                waiting_max: options.waiting_max,
                 room,
                 stop: stop.clone(),
                 failure: failed.clone(),
@@ -282,7 +294,8 @@ impl Engine {
             return Err(Error::Full { free_bytes_min: self.shared.options.free_bytes_min });
         }
         let (reply, answer) = oneshot::channel();
-        self.queue(partition, Box::new(Execution { origin, command, decided: None, reply }))?;
+        let queued = Instant::now();
+        self.queue(partition, Box::new(Execution { origin, command, queued, decided: None, reply }))?;
         let engine = self.clone();
         Ok(async move {
             match answer.await {
@@ -388,7 +401,9 @@ impl Engine {
     fn queue(&self, partition: Partition, work: Box<dyn Work>) -> Result<(), Error> {
         let inbox = &self.shared.inboxes[usize::from(partition.0)];
         inbox.queue.try_send(work).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Full(_) => {
+                Error::Overloaded { limit: "commands_waiting", maximum: inbox.queue.max_capacity() as u64 }
+            }
             mpsc::error::TrySendError::Closed(_) => match self.shared.failed.borrow().clone() {
                 Some(error) => Error::Failed(error),
                 None => Error::Stopping,

@@ -50,7 +50,7 @@ async fn review(engine: &Engine, due: Due) -> Result<(), Error> {
         };
         match outcome {
             Ok(()) | Err(Error::Rejected(Rejection::JobNotFound | Rejection::TaskNotFound)) => return Ok(()),
-            Err(Error::Overloaded) => tokio::time::sleep(PAUSE).await,
+            Err(Error::Overloaded { .. }) => tokio::time::sleep(PAUSE).await,
             // A job that cannot be reviewed is no reason to leave the others.
             Err(
                 error @ (Error::BrokeDown(_)

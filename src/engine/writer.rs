@@ -4,12 +4,15 @@
 //! who follow the log, and only then answers. So there are no locks, no retries, and the order of events is the order of
 //! decisions. When a commit fails it stops for good: it does not go on over a store it cannot trust.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use prost_types::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -39,6 +42,8 @@ pub(super) struct Writer {
     /// The time of the newest decision.
     pub(super) last: Timestamp,
     pub(super) inbox: mpsc::Receiver<Box<dyn Work>>,
+    /// How long a command may wait for its turn. It bounds what a call takes that is done, however slow the store is.
+    pub(super) waiting_max: Duration,
     /// Rung when there is room in the inbox again. It goes after the inbox, so that whoever hears it go finds that closed.
     pub(super) room: watch::Sender<()>,
     pub(super) stop: CancellationToken,
@@ -50,6 +55,9 @@ pub(super) struct Writer {
 pub(super) trait Work: Send {
     /// Nobody waits for it any more: it is left undone.
     fn is_abandoned(&self) -> bool;
+
+    /// Since when it waits, if that may be too long.
+    fn queued(&self) -> Option<Instant>;
 
     /// Does it, as far as the round goes.
     async fn perform(&mut self, round: &mut Round<'_>);
@@ -103,6 +111,10 @@ impl Writer {
             if one.is_abandoned() {
                 continue;
             }
+            if one.queued().is_some_and(|queued| queued.elapsed() > self.waiting_max) {
+                one.answer(Err(overdue(self.waiting_max)));
+                continue;
+            }
             one.perform(&mut round).await;
             performed.push(one);
             if round.bytes() > ROUND_BYTES_MAX {
@@ -138,6 +150,12 @@ impl Writer {
             one.answer(Err(Error::Failed(Arc::clone(&error))));
         }
     }
+}
+
+/// The refusal of a command that has waited so long for its turn.
+fn overdue(waiting_max: Duration) -> Error {
+    let maximum = u64::try_from(waiting_max.as_millis()).unwrap_or(u64::MAX);
+    Error::Overloaded { limit: "waiting_milliseconds", maximum }
 }
 
 /// Something that is decided in a round.
@@ -179,6 +197,7 @@ impl Decide for PublishWorkflow {
 pub(super) struct Execution<C: Decide> {
     pub(super) origin: Origin,
     pub(super) command: C,
+    pub(super) queued: Instant,
     pub(super) decided: Option<Result<C::Reply, Error>>,
     pub(super) reply: oneshot::Sender<Result<C::Reply, Error>>,
 }
@@ -187,6 +206,10 @@ pub(super) struct Execution<C: Decide> {
 impl<C: Decide> Work for Execution<C> {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    fn queued(&self) -> Option<Instant> {
+        Some(self.queued)
     }
 
     async fn perform(&mut self, round: &mut Round<'_>) {
@@ -209,6 +232,10 @@ pub(super) struct Rest {
 impl Work for Rest {
     fn is_abandoned(&self) -> bool {
         false
+    }
+
+    fn queued(&self) -> Option<Instant> {
+        None
     }
 
     async fn perform(&mut self, _round: &mut Round<'_>) {

@@ -7,14 +7,14 @@ use futures_util::stream::{self, Stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::{call, expiry::Expiry, status, watch::Drain};
+use super::{call, expiry::Expiry, intake::Intake, status, watch::Drain};
 use crate::{
     auth::Refusal,
     config::StoreKind,
     engine::{Engine, EngineStatus},
     proto::v1::{
         BackupRequest, BackupResponse, BackupSummary, GetServerStatusRequest, GetServerStatusResponse,
-        PartitionStatus, StoreStatus, WatchStatus, admin_service_server,
+        PartitionStatus, RequestStatus, StoreStatus, WatchStatus, admin_service_server,
     },
     store::{BackupInfo, BackupWriter, EXPORT_WAITING_BYTES_MAX, Export, ExportError, Extent, Partition},
 };
@@ -28,6 +28,7 @@ pub type BackupStream = Pin<Box<dyn Stream<Item = Result<BackupResponse, Status>
 /// Serves those who run the server.
 pub struct AdminService {
     engine: Engine,
+    intake: Intake,
     kind: StoreKind,
     drain: Drain,
     started: Instant,
@@ -36,8 +37,8 @@ pub struct AdminService {
 impl AdminService {
     /// A service over an engine, whose backups end once `drain` is cancelled.
     #[must_use]
-    pub fn new(engine: Engine, kind: StoreKind, drain: Drain) -> Self {
-        Self { engine, kind, drain, started: Instant::now() }
+    pub fn new(engine: Engine, intake: Intake, kind: StoreKind, drain: Drain) -> Self {
+        Self { engine, intake, kind, drain, started: Instant::now() }
     }
 }
 
@@ -86,6 +87,7 @@ impl admin_service_server::AdminService for AdminService {
 
 impl AdminService {
     fn render(&self, read: &EngineStatus) -> GetServerStatusResponse {
+        let (request_bytes, request_bytes_max) = self.intake.bytes();
         let kind = match self.kind {
             StoreKind::Sled => "sled",
             StoreKind::Memory => "memory",
@@ -115,6 +117,10 @@ impl AdminService {
                 open: signed(read.watches.open as u64),
                 behind: signed(read.watches.behind as u64),
                 lag_events_max: signed(read.watches.lag_events_max),
+            }),
+            requests: Some(RequestStatus {
+                bytes: signed(request_bytes),
+                bytes_max: signed(request_bytes_max),
             }),
         }
     }

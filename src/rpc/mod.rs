@@ -6,6 +6,7 @@ mod call;
 mod expiry;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod intake;
 mod job;
 pub mod layer;
 mod outbox;
@@ -20,6 +21,7 @@ mod workflow;
 
 pub use self::{
     admin::{AdminService, BackupStream},
+    intake::Intake,
     job::JobService,
     outbox::StreamSyncStream,
     sync::SyncService,

@@ -4,15 +4,16 @@
 //! hand and the writers are not busy. So a client that sends and does not read is held up by its own flow control, and
 //! costs what is in hand.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use futures_util::{
     future::BoxFuture,
     stream::{self, FuturesOrdered, Stream, StreamExt as _},
 };
+use prost::Message as _;
 use tonic::{Status, Streaming};
 
-use super::{expiry::Expiry, layer, parse, slots::Slot, status, sync, watch::Drain};
+use super::{expiry::Expiry, intake::Share, layer, parse, slots::Slot, status, sync, watch::Drain};
 use crate::{
     auth::{Caller, Refusal},
     config::Limits,
@@ -30,6 +31,9 @@ mod tests;
 /// shared and the next sync has arrived when the last is answered.
 const IN_HAND_MAX: usize = 8;
 
+/// What gRPC puts before each message of a stream.
+const HEADER_BYTES: usize = 5;
+
 /// Each sync of a stream is a change of its own, and has its own line in the audit.
 const STREAM_SYNC: &str = "/holdpoint.v1.SyncService/StreamSync";
 
@@ -42,6 +46,8 @@ pub(super) struct Outbox<R = Streaming<StreamSyncRequest>> {
     limits: Limits,
     caller: Caller,
     requests: R,
+    /// What of the stream was received, and is not yet in one of the syncs in hand.
+    received: Arc<Share>,
     /// In the order of the requests.
     in_hand: FuturesOrdered<BoxFuture<'static, StreamSyncResponse>>,
     /// There may be further requests, and they are wanted.
@@ -63,6 +69,7 @@ where
         limits: Limits,
         caller: Caller,
         requests: R,
+        received: Arc<Share>,
         slot: Slot,
         drain: Drain,
     ) -> Result<Self, Status> {
@@ -76,6 +83,7 @@ where
             limits,
             caller,
             requests,
+            received,
             in_hand,
             is_reading: true,
             expiry,
@@ -96,10 +104,11 @@ where
     /// The next answer. `None`: the stream ends.
     async fn next(&mut self) -> Option<Result<StreamSyncResponse, Status>> {
         loop {
-            let Self { engine, requests, in_hand, drain, expiry, .. } = self;
+            let Self { engine, requests, received, in_hand, drain, expiry, .. } = self;
             let may_read = self.is_reading && in_hand.len() < IN_HAND_MAX;
             let read = async {
                 engine.room().await;
+                received.room().await;
                 requests.next().await
             };
             tokio::select! {
@@ -127,6 +136,7 @@ where
 
     /// Queues a sync behind those before it. One that cannot be is answered in its turn.
     fn take(&mut self, request: StreamSyncRequest) {
+        let share = self.received.split(HEADER_BYTES + request.encoded_len());
         let StreamSyncRequest { mut tag, sync } = request;
         let mut audit = layer::ChangeAudit::begin(&self.caller, STREAM_SYNC);
         let answer = self.submit(&tag, sync.unwrap_or_default(), &mut audit);
@@ -138,6 +148,7 @@ where
                 Ok(answer) => answer.await,
                 Err(refusal) => Err(refusal),
             };
+            drop(share);
             audit.end(answer.as_ref().err());
             let result = match answer {
                 Ok(response) => Outcome::Response(response),

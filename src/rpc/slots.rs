@@ -14,7 +14,7 @@ use crate::{auth::Caller, config::Limits};
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     open: Arc<Mutex<Open>>,
-    max: Option<Limit>,
+    max: Limit,
     max_per_caller: Limit,
 }
 
@@ -37,29 +37,30 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn watches(limits: &Limits) -> Self {
-        Self::new(Some(("watches", limits.watches)), ("watches_per_caller", limits.watches_per_caller))
+        Self::new(("watches", limits.watches), ("watches_per_caller", limits.watches_per_caller))
     }
 
     pub(super) fn sync_streams(limits: &Limits) -> Self {
         Self::new(
-            Some(("sync_streams", limits.sync_streams)),
+            ("sync_streams", limits.sync_streams),
             ("sync_streams_per_caller", limits.sync_streams_per_caller),
         )
     }
 
     /// Calls that wait for their answer.
     pub(super) fn calls(limits: &Limits) -> Self {
-        Self::new(None, ("calls_per_caller", limits.calls_per_caller))
+        Self::new(("calls", limits.calls), ("calls_per_caller", limits.calls_per_caller))
     }
 
-    fn new(max: Option<Limit>, max_per_caller: Limit) -> Self {
+    fn new(max: Limit, max_per_caller: Limit) -> Self {
         Self { open: Arc::default(), max, max_per_caller }
     }
 
     pub(super) fn take(&self, caller: &Caller) -> Result<Slot, Status> {
         let caller = (caller.org.clone(), caller.user.clone());
         let mut open = self.lock();
-        if let Some((limit, max)) = self.max.filter(|(_, max)| open.total >= *max) {
+        let (limit, max) = self.max;
+        if open.total >= max {
             return Err(status::limit_exceeded_for_now(limit, max as u64, None));
         }
         let of_caller = open.by_caller.entry(caller.clone()).or_default();
@@ -143,7 +144,7 @@ mod tests {
     fn slots_run_out_and_come_back() {
         let caller = |user: &str| caller_of("org", user);
         let limit = |taken: Result<Slot, Status>| taken.err().map(|status| status.message().to_owned());
-        let slots = Slots::new(Some(("watches", 3)), ("watches_per_caller", 2));
+        let slots = Slots::new(("watches", 3), ("watches_per_caller", 2));
         let first = slots.take(&caller("a")).unwrap();
         let _second = slots.take(&caller("a")).unwrap();
         let refused = limit(slots.take(&caller("a"))).unwrap();

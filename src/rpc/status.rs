@@ -154,12 +154,14 @@ pub fn limit_exceeded_for_now(limit: &'static str, maximum: u64, retry: Option<D
     refuse(Code::ResourceExhausted, message, ErrorReason::LimitExceeded, metadata, details)
 }
 
-/// RESOURCE_EXHAUSTED: more commands wait than the server takes on.
+/// RESOURCE_EXHAUSTED: more comes in than the server can do, and `limit`, the name of a member of `config::Limits`, would be
+/// passed.
 #[must_use]
-pub fn overloaded() -> Status {
-    let message = "the server is overloaded".to_owned();
+pub fn overloaded(limit: &'static str, maximum: u64) -> Status {
+    let message = format!("the server is overloaded: the limit {limit} of {maximum} would be passed");
+    let metadata = [("limit", limit.to_owned()), ("maximum", maximum.to_string())];
     let details = ErrorDetails::with_retry_info(Some(random(OVERLOAD_MILLISECONDS)));
-    refuse(Code::ResourceExhausted, message, ErrorReason::Overloaded, [], details)
+    refuse(Code::ResourceExhausted, message, ErrorReason::Overloaded, metadata, details)
 }
 
 /// INTERNAL: a fault of ours. It is logged here, and nowhere else; the client gets the id to find it by.
@@ -229,7 +231,7 @@ pub fn from_engine(id: &str, error: engine::Error) -> Status {
     match error {
         engine::Error::Rejected(rejection) => from_rejection(id, rejection),
         engine::Error::RequestIdReused => precondition(message, ErrorReason::RequestIdReused, Vec::new()),
-        engine::Error::Overloaded => overloaded(),
+        engine::Error::Overloaded { limit, maximum } => overloaded(limit, maximum),
         engine::Error::Full { free_bytes_min } => {
             let message =
                 format!("{message}: nothing is added until there is room again; reads and DeleteJob go on");
@@ -506,7 +508,7 @@ mod tests {
                 not_let_in(auth::Refusal::Expired),
                 shutting_down(),
                 limit_exceeded("watches", 10),
-                overloaded(),
+                overloaded("commands_waiting", 4_096),
                 internal(&io::Error::other("the disk said something private")),
             ],
             expect![[r#"
@@ -521,7 +523,7 @@ mod tests {
                 Unauthenticated CREDENTIALS_EXPIRED {} violations=0: the bearer token has expired
                 Unavailable SHUTTING_DOWN {} retry violations=0: the server is shutting down
                 ResourceExhausted LIMIT_EXCEEDED {"limit": "watches", "maximum": "10"} violations=0: the limit watches of 10 would be passed
-                ResourceExhausted OVERLOADED {} retry violations=0: the server is overloaded
+                ResourceExhausted OVERLOADED {"limit": "commands_waiting", "maximum": "4096"} retry violations=0: the server is overloaded: the limit commands_waiting of 4096 would be passed
                 Internal INTERNAL {} violations=0: internal fault; the server's log has more under the incident
             "#]],
         );
@@ -561,7 +563,7 @@ mod tests {
             Engine::Rejected(Rejection::EtagMismatch { etag: "r7".to_owned() }),
             Engine::Rejected(Rejection::LimitExceeded { limit: "reports_per_job", maximum: 3 }),
             Engine::RequestIdReused,
-            Engine::Overloaded,
+            Engine::Overloaded { limit: "waiting_milliseconds", maximum: 1_000 },
             Engine::Stopping,
             Engine::Failed(std::sync::Arc::new(fault.clone())),
             Engine::Store(fault),
@@ -586,7 +588,7 @@ mod tests {
                 Aborted ETAG_MISMATCH {"etag": "r7"} violations=0: it has changed since it was read; read it again
                 ResourceExhausted LIMIT_EXCEEDED {"limit": "reports_per_job", "maximum": "3"} violations=0: the limit reports_per_job of 3 would be passed
                 FailedPrecondition REQUEST_ID_REUSED {} violations=0: this request id was used for another request
-                ResourceExhausted OVERLOADED {} retry violations=0: the server is overloaded
+                ResourceExhausted OVERLOADED {"limit": "waiting_milliseconds", "maximum": "1000"} retry violations=0: the server is overloaded: the limit waiting_milliseconds of 1000 would be passed
                 Unavailable SHUTTING_DOWN {} retry violations=0: the server is shutting down
                 Unavailable STORE_FAILED {} violations=0: the store failed, and the server is stopping; a change may have been made
                 Internal INTERNAL {} violations=0: internal fault; the server's log has more under the incident
@@ -619,8 +621,9 @@ mod tests {
 
     #[test]
     fn a_message_says_what_the_status_does() {
-        let message = as_message(&overloaded());
-        assert_eq!((message.code, message.message.as_str()), (8, "the server is overloaded"));
+        let message = as_message(&overloaded("calls", 7));
+        let text = "the server is overloaded: the limit calls of 7 would be passed";
+        assert_eq!((message.code, message.message.as_str()), (8, text));
         assert_eq!(message.get_details_error_info().unwrap().reason, "OVERLOADED");
         assert!(message.get_details_retry_info().is_some());
         // One of tonic's has no details.

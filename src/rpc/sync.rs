@@ -1,9 +1,12 @@
 //! `SyncService`.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     call,
+    intake::Share,
     outbox::{Outbox, StreamSyncStream},
     parse,
     slots::Slots,
@@ -60,10 +63,12 @@ impl sync_service_server::SyncService for SyncService {
         &self,
         request: Request<Streaming<StreamSyncRequest>>,
     ) -> Result<Response<StreamSyncStream>, Status> {
+        let share = request.extensions().get::<Arc<Share>>().cloned();
+        let share = share.expect("the layer around all services counts what comes");
         let (caller, requests) = call::open(request);
         let slot = self.slots.take(&caller)?;
         let (engine, limits, drain) = (self.engine.clone(), self.limits.clone(), self.drain.clone());
-        let outbox = Outbox::open(engine, limits, caller, requests, slot, drain)?;
+        let outbox = Outbox::open(engine, limits, caller, requests, share, slot, drain)?;
         Ok(Response::new(outbox.stream()))
     }
 }

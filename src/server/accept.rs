@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{self, Instant, Sleep},
 };
@@ -31,13 +32,14 @@ const PREFACE_BYTES: usize = 24;
 /// Handshakes that may be under way. Whoever comes while there are more is turned away.
 const HANDSHAKES_MAX: usize = 10_000;
 
-/// The connections of a listener, each once it is ready to be served.
+/// The connections of a listener, each once it is ready to be served, and so many at once. Others are closed as they come.
 pub(super) fn connections(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     patience: Duration,
+    connections_max: usize,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    at_most(HANDSHAKES_MAX, listener, tls, patience)
+    at_most(HANDSHAKES_MAX, listener, tls, patience, connections_max)
 }
 
 /// The same, with so many handshakes under way.
@@ -46,6 +48,7 @@ fn at_most(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     patience: Duration,
+    connections_max: usize,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let door = Door {
         listener,
@@ -53,6 +56,8 @@ fn at_most(
         patience,
         handshakes_max,
         handshakes: JoinSet::new(),
+        places: Arc::new(Semaphore::new(connections_max)),
+        connections_max,
         resumes: None,
         turns_away: false,
     };
@@ -70,6 +75,9 @@ struct Door {
     patience: Duration,
     handshakes_max: usize,
     handshakes: JoinSet<Option<Connection>>,
+    /// One for each connection that there may be.
+    places: Arc<Semaphore>,
+    connections_max: usize,
     /// When to accept again, since the system could not.
     resumes: Option<Instant>,
     /// Whether it was said that connections are turned away. It is said once, until there is plenty of room.
@@ -114,19 +122,24 @@ impl Door {
         // Without it small messages wait for one another; a connection that refuses it is about to fail anyway.
         let _ = tcp.set_nodelay(true);
         let patience = self.patience;
-        let Some(tls) = &self.tls else { return Some(Connection::new(Io::Plain(tcp), patience)) };
-        if self.handshakes.len() >= self.handshakes_max {
+        let Some(place) = self.place() else {
             if !self.turns_away {
-                tracing::warn!(self.handshakes_max, "too many handshakes are under way: turning others away");
+                let Self { connections_max, handshakes_max, .. } = self;
+                tracing::warn!(
+                    connections_max,
+                    handshakes_max,
+                    "too many connections or handshakes: turning others away"
+                );
             }
             self.turns_away = true;
             return None;
-        }
-        self.turns_away &= self.handshakes.len() > self.handshakes_max / 2;
+        };
+        self.turns_away &= self.is_crowded();
+        let Some(tls) = &self.tls else { return Some(Connection::new(Io::Plain(tcp), patience, place)) };
         let handshake = tls.acceptor().accept(tcp);
         self.handshakes.spawn(async move {
             match time::timeout(patience, handshake).await {
-                Ok(Ok(stream)) => Some(Connection::new(Io::Tls(Box::new(stream)), patience)),
+                Ok(Ok(stream)) => Some(Connection::new(Io::Tls(Box::new(stream)), patience, place)),
                 Ok(Err(error)) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, "a handshake failed");
                     None
@@ -138,6 +151,17 @@ impl Door {
             }
         });
         None
+    }
+
+    /// Room for a connection, and for the handshake that it may need.
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        (self.handshakes.len() < self.handshakes_max).then_some(place)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.handshakes.len() > self.handshakes_max / 2
+            || self.places.available_permits() < self.connections_max / 2
     }
 }
 
@@ -167,6 +191,8 @@ pub(super) struct Connection {
     io: Io,
     /// `None`: it has begun.
     beginning: Option<Beginning>,
+    /// Its own, until it is dropped.
+    _place: OwnedSemaphorePermit,
 }
 
 /// How much of the preface is still to come, and for how long.
@@ -181,9 +207,9 @@ enum Io {
 }
 
 impl Connection {
-    fn new(io: Io, patience: Duration) -> Self {
+    fn new(io: Io, patience: Duration, place: OwnedSemaphorePermit) -> Self {
         let beginning = Beginning { bytes: PREFACE_BYTES, end: Box::pin(time::sleep(patience)) };
-        Self { io, beginning: Some(beginning) }
+        Self { io, beginning: Some(beginning), _place: place }
     }
 }
 

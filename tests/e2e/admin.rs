@@ -63,6 +63,8 @@ async fn the_status_tells_how_the_server_is() {
     assert_eq!((partition.head, partition.oldest, partition.request_ids), (3, 1, 1));
     assert_eq!((partition.commands_waiting, partition.commands_waiting_max), (0, 4_096));
     assert_eq!(after.watches.unwrap().open, 1);
+    let requests = after.requests.unwrap();
+    assert_eq!((requests.bytes, requests.bytes_max), (5, 64 << 20), "its own request, which is empty");
     assert!(after.uptime.unwrap().seconds >= 0 && after.time.is_some());
     drop(watch);
     within(async { while status(&client).await.watches.unwrap().open > 0 {} }).await;

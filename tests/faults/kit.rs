@@ -21,9 +21,10 @@ use holdpoint::{
         WatchBatch,
         v1::{
             BasicSyncRequest, JobEvent, JobStatus, SingleStep, StepEntry, SyncMetadata, WatchJobsRequest,
-            WatchJobsResponse, WatchMessage, job_service_client::JobServiceClient,
-            sync_service_client::SyncServiceClient, task_service_client::TaskServiceClient,
-            watch_message::Kind, workflow_service_client::WorkflowServiceClient,
+            WatchJobsResponse, WatchMessage, admin_service_client::AdminServiceClient,
+            job_service_client::JobServiceClient, sync_service_client::SyncServiceClient,
+            task_service_client::TaskServiceClient, watch_message::Kind,
+            workflow_service_client::WorkflowServiceClient,
         },
     },
     server,
@@ -145,6 +146,8 @@ impl Server {
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-filter", "info", "--data-dir"])
             .arg(directory.join("data"))
+            // A machine that is busy with other tests is no overload.
+            .args(["--set", "limits.waiting_milliseconds=60000"])
             .args(settings)
             // One arena, so that what threads keep for themselves is not taken for growth.
             .env("MALLOC_ARENA_MAX", "1")
@@ -242,6 +245,7 @@ impl InProcess {
 /// The services over one connection.
 #[derive(Clone)]
 pub struct Client {
+    pub admin: AdminServiceClient<Channel>,
     pub jobs: JobServiceClient<Channel>,
     pub syncs: SyncServiceClient<Channel>,
     pub tasks: TaskServiceClient<Channel>,
@@ -272,6 +276,7 @@ impl Client {
 
     fn on(channel: Channel) -> Self {
         Self {
+            admin: AdminServiceClient::new(channel.clone()),
             jobs: JobServiceClient::new(channel.clone()).max_decoding_message_size(16 << 20),
             syncs: SyncServiceClient::new(channel.clone()),
             tasks: TaskServiceClient::new(channel.clone()),

@@ -28,6 +28,7 @@ mod large;
 mod load;
 mod machine;
 mod one_job;
+mod overload;
 mod pause;
 mod power;
 mod shim;

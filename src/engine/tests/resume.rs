@@ -23,6 +23,7 @@ const JOBS: usize = 30;
 const SMALL_TAIL: Options = Options {
     limits: crate::domain::Limits::DEFAULT,
     commands_waiting_max: 4096,
+    waiting_max: std::time::Duration::from_secs(1),
     tail_bytes: 6_000,
     request_window: std::time::Duration::from_secs(60),
     requests_max: 100,

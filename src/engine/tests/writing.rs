@@ -257,11 +257,39 @@ async fn more_than_may_wait_is_turned_away() {
     asked.extend((0..3).map(|n| ask(&engine, origin(), create(&format!("job-{n}"), "red"))));
     idle().await;
     let turned_away = soon(engine.execute(origin(), create("one-more", "red"))).await;
-    assert!(matches!(turned_away, Err(Error::Overloaded)), "{turned_away:?}");
+    assert!(
+        matches!(turned_away, Err(Error::Overloaded { limit: "commands_waiting", maximum: 3 })),
+        "{turned_away:?}"
+    );
     store.turn(ValvePosition::Open);
     for one in asked {
         soon(one).await.unwrap().unwrap();
     }
+}
+
+/// A store that stalls keeps nobody waiting who could ask again: what waits too long for its turn is not decided.
+#[tokio::test(start_paused = true)]
+async fn who_waits_too_long_is_turned_away() {
+    let store = Valve::new();
+    let options = Options { waiting_max: Duration::from_millis(500), ..Options::default() };
+    let engine = start(&store, &World::at(1_000), options).await;
+    store.turn(ValvePosition::Shut);
+    let first = ask(&engine, origin(), create("first", "red"));
+    store.reached().await;
+    let old = ask(&engine, origin(), create("old", "red"));
+    idle().await;
+    tokio::time::advance(Duration::from_millis(400)).await;
+    let new = ask(&engine, origin(), create("new", "red"));
+    idle().await;
+    tokio::time::advance(Duration::from_millis(200)).await;
+    store.turn(ValvePosition::Open);
+    soon(first).await.unwrap().unwrap();
+    let turned_away = soon(old).await.unwrap();
+    let is_overload =
+        matches!(turned_away, Err(Error::Overloaded { limit: "waiting_milliseconds", maximum: 500 }));
+    assert!(is_overload, "{turned_away:?}");
+    soon(new).await.unwrap().unwrap();
+    assert_eq!(*store.batches.lock().unwrap(), [1, 1], "it was not decided");
 }
 
 /// Whoever can wait leaves half of the places to those who cannot.
@@ -396,6 +424,7 @@ async fn time_never_falls() {
 const REMEMBERS: Options = Options {
     limits: crate::domain::Limits::DEFAULT,
     commands_waiting_max: 64,
+    waiting_max: Duration::from_secs(1),
     tail_bytes: 1 << 20,
     request_window: Duration::from_secs(100),
     requests_max: 1_000,

@@ -16,6 +16,7 @@ use crate::{
     config::Limits,
     rpc::{
         access, call,
+        intake::Intake,
         slots::{Slot, Slots},
         status,
     },
@@ -33,6 +34,7 @@ pub struct Gate {
     authenticator: Arc<Authenticator>,
     now: Now,
     calls: Slots,
+    intake: Intake,
     rate: Option<Rate>,
 }
 
@@ -56,7 +58,13 @@ impl Gate {
             per_second: per_second.get(),
             limiter: Arc::new(RateLimiter::keyed(Quota::per_second(per_second))),
         });
-        Self { authenticator, now, calls: Slots::calls(limits), rate }
+        Self { authenticator, now, calls: Slots::calls(limits), intake: Intake::new(limits), rate }
+    }
+
+    /// How much of requests is in hand of those who were let in.
+    #[must_use]
+    pub fn intake(&self) -> &Intake {
+        &self.intake
     }
 
     /// Afterwards the extensions of the request hold the [`Caller`] and what the RPC takes. What is returned counts the call,

@@ -5,6 +5,7 @@ mod audit;
 mod body;
 mod deadline;
 mod gate;
+mod received;
 mod trace;
 mod wire;
 
@@ -14,6 +15,7 @@ mod tests;
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -30,12 +32,13 @@ pub use self::{
 };
 use self::{
     deadline::{Deadline, Passed},
+    received::RequestBody,
     trace::Trace,
     wire::Wire,
 };
 use crate::{
     config::Limits,
-    rpc::{access, status},
+    rpc::{access, intake::Share, status},
 };
 
 /// Puts the [`RequestService`] around all services of a server.
@@ -99,13 +102,17 @@ where
             self.gate.admit(&mut request, &mut trace)
         };
         let notes = trace.notes();
-        let answer = admitted.map(|slot| (slot, audit::noting(notes, self.inner.call(request))));
+        let answer = admitted.map(|slot| {
+            let (request, share) = self.count(request);
+            (slot, share, audit::noting(notes, self.inner.call(request)))
+        });
 
         let span = trace.span().clone();
         let call = async move {
             let response = match answer {
-                // The slot is given back with the head of the answer: streams are counted by themselves.
-                Ok((_slot, answer)) => match deadline.bound(answer).await {
+                // The slot is given back with the head of the answer: streams are counted by themselves. So is what the
+                // request took, where it does not go on.
+                Ok((_slot, _share, answer)) => match deadline.bound(answer).await {
                     Ok(Ok(response)) => wire.correct(response),
                     Ok(Err(never)) => match never {},
                     Err(Passed) => status::deadline_exceeded().into_http(),
@@ -115,5 +122,18 @@ where
             Ok(ResponseBody::wrap(response, deadline, wire, trace))
         };
         Box::pin(call.instrument(span))
+    }
+}
+
+impl<S> RequestService<S> {
+    /// Has the bytes of a request count as in hand, those of open RPCs excepted: they are few, and health is told also to
+    /// those who ask under overload. Handlers of streams find their [`Share`] in the extensions.
+    fn count(&self, mut request: Request<Body>) -> (Request<Body>, Option<Arc<Share>>) {
+        if access::is_open(request.uri().path()) {
+            return (request, None);
+        }
+        let share = Arc::new(self.gate.intake().call());
+        request.extensions_mut().insert(Arc::clone(&share));
+        (request.map(|body| RequestBody::wrap(body, Arc::clone(&share))), Some(share))
     }
 }

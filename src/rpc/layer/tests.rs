@@ -335,7 +335,7 @@ async fn changes_of_every_kind() {
         status::job_not_found("jobId", "job-2").into_http()
     })
     .await;
-    call(UPDATE, &ANN, |_| async { reply([trailers(&status::overloaded())], true) }).await;
+    call(UPDATE, &ANN, |_| async { reply([trailers(&status::overloaded("calls", 1))], true) }).await;
     call(UPDATE, &ANN, |_| async { Status::unimplemented("without details").into_http() }).await;
     let may_read = [ANN[0], ANN[1], ("holdpoint-privileges", "jobRead")];
     call(UPDATE, &may_read, |_| async move { ok() }).await;

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     engine::{ListOrder, Options, System},
     proto::v1::{JobStatus, SyncMetadata, SyncOutcome},
-    rpc::slots::Slots,
+    rpc::{intake::Intake, slots::Slots},
     store::MemoryStore,
 };
 
@@ -39,6 +39,10 @@ fn caller() -> Caller {
         privileges: crate::auth::Privileges::All,
         expires: None,
     }
+}
+
+fn received() -> Arc<Share> {
+    Arc::new(Intake::new(&Limits::default()).call())
 }
 
 /// A sync of a job of its own, tagged with the job's id.
@@ -80,7 +84,7 @@ impl Subject {
         }));
         let slot = self.slots.take(&caller()).unwrap();
         let (engine, drain) = (self.engine.clone(), self.drain.clone());
-        Outbox::open(engine, Limits::default(), caller(), requests, slot, drain).unwrap()
+        Outbox::open(engine, Limits::default(), caller(), requests, received(), slot, drain).unwrap()
     }
 
     /// A stream by credentials that are good for so many seconds.
@@ -177,6 +181,7 @@ async fn told_to_drain_it_answers_what_is_in_hand() {
         Limits::default(),
         caller(),
         requests,
+        received(),
         slot,
         subject.drain.clone(),
     );
@@ -258,9 +263,9 @@ async fn when_its_credentials_end_it_answers_what_is_in_hand() {
     ];
     for (source, count) in sources {
         let subject = Subject::new().await;
-        let mut outbox = subject.open_for(5, source);
+        let mut outbox = subject.open_for(2, source);
         assert!(outbox.next().now_or_never().is_none());
-        tokio::time::advance(std::time::Duration::from_secs(6)).await;
+        tokio::time::advance(std::time::Duration::from_secs(3)).await;
         for n in 0..count {
             expect_created(&mut outbox, &n.to_string()).await;
         }

@@ -18,6 +18,7 @@ use crate::{
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LONG: Duration = Duration::from_secs(3_600);
+const CONNECTIONS_MAX: usize = 1_000;
 
 /// Waits, but not for ever.
 async fn within<F: Future>(future: F) -> F::Output {
@@ -59,7 +60,7 @@ fn open(
     tls: &Arc<Tls>,
 ) -> (tokio::sync::mpsc::UnboundedReceiver<Connection>, JoinHandle<()>) {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-    let connections = at_most(handshakes_max, listener, Some(Arc::clone(tls)), LONG);
+    let connections = at_most(handshakes_max, listener, Some(Arc::clone(tls)), LONG, CONNECTIONS_MAX);
     let standing = tokio::spawn(async move {
         let mut connections = std::pin::pin!(connections);
         while let Some(Ok(connection)) = connections.next().await {
@@ -114,7 +115,7 @@ async fn beyond_so_many_handshakes_others_are_turned_away_and_who_is_in_is_serve
 async fn who_stops_waiting_for_a_connection_loses_none() {
     let (listener, address) = listener().await;
     let (tls, client) = encrypted();
-    let mut connections = std::pin::pin!(at_most(100, listener, Some(tls), LONG));
+    let mut connections = std::pin::pin!(at_most(100, listener, Some(tls), LONG, CONNECTIONS_MAX));
     let mut shaking = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let client = Arc::clone(&client);
@@ -141,7 +142,8 @@ async fn drip(patience: Duration, every: Duration, bytes: usize) -> io::Result<u
     let (listener, address) = listener().await;
     let mut client = TcpStream::connect(address).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
-    let mut connection = Connection::new(Io::Plain(server), patience);
+    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let mut connection = Connection::new(Io::Plain(server), patience, place);
     let sending = async {
         for byte in &PREFACE[..bytes] {
             client.write_all(std::slice::from_ref(byte)).await.unwrap();
@@ -177,4 +179,23 @@ async fn half_a_preface_is_no_beginning() {
     assert_eq!(error.kind(), io::ErrorKind::TimedOut, "a byte now and then is no beginning either");
     let read = drip(30 * second, second, PREFACE_BYTES).await.unwrap();
     assert_eq!(read, PREFACE_BYTES, "who has begun may be silent");
+}
+
+/// Whoever comes while there are as many as may be is closed at once, and comes in when another has gone.
+#[tokio::test]
+async fn there_are_so_many_connections_and_no_more() {
+    let (listener, address) = listener().await;
+    let mut connections = std::pin::pin!(at_most(100, listener, None, LONG, 1));
+    let _first = TcpStream::connect(address).await.unwrap();
+    let first = within(connections.next()).await.unwrap().unwrap();
+
+    let mut second = TcpStream::connect(address).await.unwrap();
+    let mut end = [0];
+    tokio::select! {
+        _ = connections.next() => panic!("one more than may be"),
+        read = within(second.read(&mut end)) => assert!(matches!(read, Ok(0) | Err(_)), "{read:?}"),
+    }
+    drop(first);
+    let _third = TcpStream::connect(address).await.unwrap();
+    within(connections.next()).await.unwrap().unwrap();
 }

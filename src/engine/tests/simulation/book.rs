@@ -181,7 +181,7 @@ impl Book {
                 self.truth.refuse(&attempt.name, error);
                 Next::Over
             }
-            Error::Overloaded => {
+            Error::Overloaded { .. } => {
                 self.truth.refuse(&attempt.name, error);
                 Next::AskAgain
             }
@@ -307,7 +307,7 @@ pub(super) fn check_failure(error: &Error) {
     match error {
         Error::Failed(error) => check_simulated(error),
         Error::Store(error) => check_simulated(error),
-        Error::Overloaded | Error::Stopping => {}
+        Error::Overloaded { .. } | Error::Stopping => {}
         Error::Rejected(_) | Error::RequestIdReused | Error::Full { .. } | Error::BrokeDown(_) => {
             panic!("{error}")
         }

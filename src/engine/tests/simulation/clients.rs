@@ -282,7 +282,7 @@ fn read<T>(outcome: Result<T, Error>, check: impl FnOnce(T)) -> Next {
     match outcome {
         Ok(found) => check(found),
         Err(Error::Failed(_) | Error::Stopping) => return Next::Over,
-        Err(Error::Overloaded) => {}
+        Err(Error::Overloaded { .. }) => {}
         Err(error) => check_failure(&error),
     }
     Next::Done

@@ -26,7 +26,7 @@ use crate::{
     auth::{Authenticator, SetupError},
     config::{Config, StoreKind},
     domain,
-    engine::{Engine, Options, System},
+    engine::{Engine, Options, System, check},
     proto::{
         API_DESCRIPTORS,
         v1::{
@@ -82,6 +82,12 @@ pub enum Error {
     /// The data directory cannot be used.
     #[error("cannot open the store")]
     Open(#[from] store::OpenError),
+    /// The store was opened, and is not in order.
+    #[error("the store is damaged: {cause}: restore a backup with holdpoint restore")]
+    Damaged {
+        /// What is wrong.
+        cause: String,
+    },
     /// The store was opened and cannot be read.
     #[error("cannot read the store")]
     Read(#[source] store::Error),
@@ -105,6 +111,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     // A taken port is the commonest fault, and found before the store is touched.
     let (listener, address) = listen(config.listen).await?;
     let store = open_store(&config)?;
+    if store.is_suspect() {
+        verify(&store).await?;
+    }
     let engine = Engine::start(store, Arc::new(System), options(&config)).await.map_err(Error::Read)?;
     let services = services(&config, &engine, shutdown.clone())?;
     announce(address);
@@ -126,6 +135,20 @@ async fn end_on_failure(engine: Engine, shutdown: CancellationToken) -> Error {
     shutdown.cancel();
     time::sleep(FAREWELL).await;
     Error::Failed(failure)
+}
+
+/// Looks at all of a store whose files may be damaged.
+///
+/// # Errors
+/// It is not in order, or cannot be read.
+async fn verify(store: &Arc<dyn Store>) -> Result<(), Error> {
+    let found =
+        check(Arc::clone(store)).await.map_err(|error| Error::Damaged { cause: error.to_string() })?;
+    if let Some(fault) = found.faults.into_iter().next() {
+        return Err(Error::Damaged { cause: fault });
+    }
+    tracing::info!(found.jobs, found.events, "everything was looked at, and is in order");
+    store.trust().map_err(Error::Read)
 }
 
 /// Opens the store that is configured.

@@ -189,6 +189,20 @@ pub trait Store: Send + Sync + 'static {
     /// Begins to copy a partition while it changes.
     async fn export(&self, partition: Partition) -> std::result::Result<Box<dyn Export>, ExportError>;
 
+    /// Whether the files look as if they were damaged, which a crash can leave as well. Then the backend may have recovered from
+    /// damage by forgetting something: nothing may be served before all of it was looked at, and found to fit.
+    fn is_suspect(&self) -> bool {
+        false
+    }
+
+    /// All of it was looked at, and fits.
+    ///
+    /// # Errors
+    /// That cannot be noted.
+    fn trust(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// How many bytes more could be written; `None` where that is not known, or does not matter.
     fn room(&self) -> Option<u64> {
         None

@@ -4,6 +4,7 @@
 //! FORMAT    the format of the directory, and the store's id
 //! LOCK      held while a process has the directory open
 //! empty     which segments of sled's file were empty when it was last opened
+//! suspect   there while the files may be damaged and were not all looked at
 //! witness   a lower bound of each partition's head
 //! sled/     sled's
 //! ```
@@ -77,6 +78,25 @@ impl Directory {
     /// Makes the directory one of a store.
     pub(super) fn write_format(&self, id: StoreId) -> io::Result<()> {
         self.replace("FORMAT", &format!("format {FORMAT}\nstore {}\n", id.0))
+    }
+
+    /// Notes that the files may be damaged, until all of them was looked at.
+    pub(super) fn suspect(&self) -> io::Result<()> {
+        self.replace("suspect", "")
+    }
+
+    /// Whether that is noted.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.path.join("suspect").exists()
+    }
+
+    /// All was looked at.
+    pub(super) fn trust(&self) -> io::Result<()> {
+        match fs::remove_file(self.path.join("suspect")) {
+            Ok(()) => barrier::sync_directory(&self.path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether nothing is in it but the lock, and what file systems put there by themselves.

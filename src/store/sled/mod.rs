@@ -26,7 +26,10 @@ use std::{
     fmt,
     io::Read,
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -85,6 +88,7 @@ struct Shared {
     gate: RwLock<()>,
     /// Set while the store is exported.
     exporting: Mutex<Option<Exporting>>,
+    is_suspect: AtomicBool,
     #[cfg(test)]
     failing: Mutex<Option<Step>>,
     // Let go after the database.
@@ -138,7 +142,7 @@ impl SledStore {
         options: &SledOptions,
         barrier: &Barrier,
     ) -> std::result::Result<Self, OpenError> {
-        let Opened { directory, tree, id, head, oldest, generation, witness, empty } =
+        let Opened { directory, tree, id, head, oldest, generation, witness, empty, is_suspect } =
             open::open(path, options, barrier)?;
         let shared = Arc::new(Shared {
             id,
@@ -149,6 +153,7 @@ impl SledStore {
             durable: watch::Sender::new(Durable::default()),
             gate: RwLock::new(()),
             exporting: Mutex::new(None),
+            is_suspect: AtomicBool::new(is_suspect),
             #[cfg(test)]
             failing: Mutex::new(None),
             directory,
@@ -248,6 +253,16 @@ impl Store for SledStore {
 
     async fn export(&self, _partition: Partition) -> std::result::Result<Box<dyn Export>, ExportError> {
         Ok(Box::new(SledExport::begin(Arc::clone(&self.shared))?))
+    }
+
+    fn is_suspect(&self) -> bool {
+        self.shared.is_suspect.load(Ordering::SeqCst)
+    }
+
+    fn trust(&self) -> Result<()> {
+        self.shared.directory.trust().map_err(|error| Error::Failed(Arc::new(error)))?;
+        self.shared.is_suspect.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     fn room(&self) -> Option<u64> {

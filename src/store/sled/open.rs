@@ -147,6 +147,8 @@ pub(super) struct Opened {
     pub(super) generation: u64,
     pub(super) witness: Witness,
     pub(super) empty: Empty,
+    /// See [`Store::is_suspect`](crate::store::Store::is_suspect).
+    pub(super) is_suspect: bool,
 }
 
 /// Opens a data directory, ends what a crash left half-done, and checks what can be checked.
@@ -157,7 +159,17 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
 
     let sled = directory.sled();
     directory.remove_unfinished_snapshots().map_err(OpenError::io("clean", &sled))?;
-    segments::check(&sled, directory.empty_segments()?.as_ref())?;
+    // A crash can leave what looks like damage: then all of it is looked at before it is believed. Noted first, for sled
+    // tidies up what it finds.
+    let is_suspect = match segments::check(&sled, directory.empty_segments()?.as_ref()) {
+        Ok(()) => directory.is_suspect(),
+        Err(OpenError::Unreadable { file }) => {
+            tracing::warn!(file = %file.display(), "this may be damaged: everything is looked at before it is served");
+            directory.suspect().map_err(OpenError::io("write in", path))?;
+            true
+        }
+        Err(error) => return Err(error),
+    };
     directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
     let tree = open_tree(&sled, options)?;
     let empty = guarded(&tree, || check(&directory, &tree, id, reached, barrier))
@@ -174,7 +186,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     // What is noted as reached must be durable first.
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
     let witness = directory.begin_witness(head).map_err(OpenError::io("write the witness in", path))?;
-    Ok(Opened { directory, tree, id, head, oldest, generation, witness, empty })
+    Ok(Opened { directory, tree, id, head, oldest, generation, witness, empty, is_suspect })
 }
 
 /// Asks sled for something. Where it panics the database is never let go of, since that could wait for ever; what the panic

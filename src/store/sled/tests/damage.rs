@@ -203,6 +203,10 @@ fn look(directory: &Path, history: &str) -> Findings {
     let mut findings = Findings::default();
     for batches in 0..2 {
         let store = match SledStore::open(directory, &SledOptions::default()) {
+            // Whoever opens it looks at all of it before it is believed.
+            Ok(store) if store.is_suspect() => {
+                return Findings { refused: Some("suspect".to_owned()), ..findings };
+            }
             Ok(store) => store,
             Err(error) if batches == 0 => return Findings { refused: Some(error.to_string()), ..findings },
             Err(error) => return Findings { wrong: vec![format!("open again: {error}")], ..findings },

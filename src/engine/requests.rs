@@ -90,16 +90,27 @@ impl Requests {
     /// Forgets what is past the window or the limit, as a start at this time would.
     pub(super) fn forget_old(&mut self, now: &Timestamp) {
         let oldest = now.seconds.saturating_sub(self.window_seconds());
-        while let Some((time, key, sequence)) = self.order.front() {
-            if *time >= oldest && self.order.len() as u64 <= self.max {
-                break;
-            }
-            if self.answered.get(key).is_some_and(|answered| answered.sequence == *sequence) {
-                self.answered.remove(key);
-            }
-            self.order.pop_front();
+        while self.order.len() as u64 > self.max
+            || self.order.front().is_some_and(|(time, ..)| *time < oldest)
+        {
+            self.forget_first();
         }
         self.count.store(self.answered.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Forgets those whose replies are no longer in the log, which begins at `oldest`.
+    pub(super) fn forget_trimmed(&mut self, oldest: Sequence) {
+        while self.order.front().is_some_and(|(.., sequence)| *sequence < oldest) {
+            self.forget_first();
+        }
+        self.count.store(self.answered.len() as u64, Ordering::Relaxed);
+    }
+
+    fn forget_first(&mut self) {
+        let Some((_, key, sequence)) = self.order.pop_front() else { return };
+        if self.answered.get(&key).is_some_and(|answered| answered.sequence == sequence) {
+            self.answered.remove(&key);
+        }
     }
 
     fn window_seconds(&self) -> i64 {

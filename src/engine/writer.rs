@@ -105,6 +105,7 @@ impl Writer {
             self.last = clock;
         }
         self.requests.forget_old(&self.last);
+        self.requests.forget_trimmed(self.site.store.oldest(self.site.partition));
         let mut round = Round::new(&self.site, &mut self.requests, self.last, self.head);
         let mut performed = Vec::new();
         for mut one in work {

@@ -49,7 +49,7 @@ const LASTS: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(5);
 /// What calls that were not answered may take in this process. Arrivals beyond are held back, and counted.
 const UNANSWERED_BYTES_MAX: usize = 384 << 20;
-const UNANSWERED_MAX: usize = 16_000;
+const UNANSWERED_MAX: usize = 6_000;
 
 /// What one call brings.
 #[derive(Clone, Copy, Debug)]

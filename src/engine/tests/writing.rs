@@ -440,6 +440,25 @@ async fn update(engine: &Engine, origin: Origin, command: UpdateJob) -> Result<i
 
 const REUSED: &str = "this request id was used for another request";
 
+/// A reply that is no longer in the log is no longer remembered either: what stands for it would be there for nothing, and takes
+/// memory.
+#[tokio::test]
+async fn requests_are_forgotten_with_the_log() {
+    let store = Arc::new(MemoryStore::new());
+    let options = Options { log_events_max: 2, ..REMEMBERS };
+    let engine = start(&store, &World::at(1_000), options).await;
+    let remembered = |engine: &Engine| engine.status().partitions[0].request_ids;
+    soon(engine.execute(origin(), create("a", "red"))).await.unwrap();
+    for (n, place) in (2..).zip(["one", "two", "three", "four"]) {
+        assert_eq!(update(&engine, request(place, 1), move_to("a", place)).await, Ok(n));
+    }
+    assert_eq!(remembered(&engine), 4);
+    soon(engine.forget_old()).await.unwrap();
+    assert_eq!(update(&engine, request("four", 1), move_to("a", "four")).await, Ok(5), "the first reply");
+    assert_eq!(remembered(&engine), 2);
+    assert_eq!(update(&engine, request("one", 1), move_to("a", "one")).await, Ok(6), "another change");
+}
+
 #[tokio::test]
 async fn a_repeated_request_gets_the_first_reply_also_after_a_restart() {
     let store = Arc::new(MemoryStore::new());

@@ -464,3 +464,32 @@ async fn calls_in_a_second_are_limited_for_each_caller() {
     tokio::time::sleep(retry).await;
     assert_eq!(answered(GET, &ANN).await.code(), Code::Ok);
 }
+
+/// What of a request has come is in hand until its call ends, and one that would be too much is let go of at once.
+#[tokio::test]
+async fn a_request_ends_where_too_much_is_in_hand() {
+    let limits = Limits { request_bytes: 2 * data().into_data().unwrap().len(), ..Limits::default() };
+    let gate = gate(&limits);
+    let send = |frames: usize| {
+        let mut request =
+            Request::new(Body::new(Script { frames: (0..frames).map(|_| data()).collect(), ends: true }));
+        *request.uri_mut() = UPDATE.parse().unwrap();
+        let service = tower::service_fn(|request: Request<Body>| async {
+            let mut body = request.into_body();
+            while let Some(frame) =
+                std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+            {
+                if let Err(status) = frame {
+                    return Ok::<_, Infallible>(reply([trailers(&status)], true));
+                }
+            }
+            Ok(reply([trailers(&Status::ok(""))], true))
+        });
+        RequestLayer::new(&limits, gate.clone()).layer(service).oneshot(request)
+    };
+    for (frames, expected) in [(2, ""), (3, "OVERLOADED"), (2, "")] {
+        let (_, status) = read(send(frames).await.unwrap()).await;
+        assert_eq!(reason(&status), expected, "{frames}");
+        assert_eq!(gate.intake().bytes().0, 0, "{frames}");
+    }
+}

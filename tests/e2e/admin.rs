@@ -9,6 +9,7 @@ use holdpoint::{
         PublishWorkflowRequest, StepKind, WatchJobsRequest, admin_service_client::AdminServiceClient,
     },
 };
+use holdpoint::store::{Batch, Partition, Scan, SledOptions, SledStore, Store as _};
 use tempfile::TempDir;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -192,6 +193,48 @@ async fn a_backup_is_made_while_the_server_works_and_restored_elsewhere() {
     let resumed = client.call(WatchJobsRequest { resume_token: watch.token.clone(), ..Default::default() });
     assert_eq!(reason(&resumed.await.unwrap_err()), "RESUME_TOKEN_FOREIGN");
     client.call(update("last", titled("after the restore"))).await.unwrap();
+}
+
+/// What may be damaged is looked at as a whole before anything is served. A store in which something does not fit stays refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_may_be_damaged_is_looked_at_before_it_serves() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().join("data");
+    let server = Process::serve(&data, &[]).await;
+    with_jobs(&server.client().await).await;
+    let before = told(&server.client().await).await;
+    server.terminate().await;
+    assert_eq!(server.ended().await.code, Some(0));
+
+    let suspect = data.join("suspect");
+    fs::write(&suspect, "").unwrap();
+    let server = Process::serve(&data, &[]).await;
+    assert!(!suspect.exists(), "it was looked at");
+    assert_eq!(told(&server.client().await).await, before);
+    server.terminate().await;
+    assert_eq!(server.ended().await.code, Some(0));
+
+    // One step of one job goes missing.
+    let store = SledStore::open(&data, &SledOptions::default()).unwrap();
+    let steps = Scan { start: b"S".to_vec(), end: b"T".to_vec(), reverse: false, limit: 1 };
+    let (step, _) = store.scan(Partition(0), steps).await.unwrap().remove(0);
+    let first = store.head(Partition(0)).borrow().next();
+    let removal = Batch { first, entries: Vec::new(), writes: vec![(step, None)] };
+    store.commit(Partition(0), removal).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    fs::write(&suspect, "").unwrap();
+    for _ in 0..2 {
+        let data_dir = data.to_str().unwrap();
+        let refused = holdpoint(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        let told = refused.stderr.lines().last().unwrap();
+        assert!(
+            told.starts_with("error: the store is damaged: step ")
+                && told.ends_with("restore a backup with holdpoint restore"),
+            "{told}"
+        );
+    }
 }
 
 /// A backup that is cut, or changed anywhere, is not restored, and leaves nothing that a server would open.

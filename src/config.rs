@@ -61,6 +61,9 @@ pub struct StoreConfig {
     pub kind: StoreKind,
     /// What the store may use to cache records. Under reads it can take a few times that.
     pub cache_bytes: u64,
+    /// How much is gathered in the journal, and kept in memory, until it is written into the database: at most twice as much is
+    /// there. More of it writes less, where the same records change again and again, and makes a start after a crash longer.
+    pub checkpoint_bytes: u64,
     /// The room that there must be on the disk of [`Config::data_dir`]: with less, what would add to the store is refused,
     /// while reads and deletions go on.
     pub free_bytes_min: u64,
@@ -232,7 +235,12 @@ impl Default for Config {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { kind: StoreKind::Sled, cache_bytes: 64 << 20, free_bytes_min: 256 << 20 }
+        Self {
+            kind: StoreKind::Sled,
+            cache_bytes: 64 << 20,
+            checkpoint_bytes: 64 << 20,
+            free_bytes_min: 256 << 20,
+        }
     }
 }
 
@@ -438,7 +446,7 @@ impl Config {
         }
     }
 
-    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 33] {
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 34] {
         const KIB: u64 = 1 << 10;
         const GIB: u64 = 1 << 30;
 
@@ -446,6 +454,7 @@ impl Config {
         [
             ("drain_seconds", *drain_seconds, 0..=3_600),
             ("store.cache_bytes", store.cache_bytes, 1_024 * KIB..=1_024 * GIB),
+            ("store.checkpoint_bytes", store.checkpoint_bytes, 64 * KIB..=64 * GIB),
             ("store.free_bytes_min", store.free_bytes_min, 0..=1 << 60),
             ("auth.leeway_seconds", auth.leeway_seconds, 0..=600),
             ("tls.handshake_seconds", tls.handshake_seconds, 1..=600),
@@ -697,7 +706,7 @@ mod tests {
                 invalid configuration
                   log.colour: no such key among format, filter (environment variable HOLDPOINT_LOG__COLOUR)
                 invalid configuration
-                  store.name: no such key among kind, cache_bytes, free_bytes_min (flag for store.name)
+                  store.name: no such key among kind, cache_bytes, checkpoint_bytes, free_bytes_min (flag for store.name)
             "#]],
         );
     }
@@ -986,6 +995,7 @@ mod tests {
             [store]
             kind = "sled"
             cache_bytes = 67108864
+            checkpoint_bytes = 67108864
             free_bytes_min = 268435456
 
             [log]

@@ -159,7 +159,10 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     Ok(match config.store.kind {
         StoreKind::Memory => Arc::new(MemoryStore::new()),
         StoreKind::Sled => {
-            let options = SledOptions { cache_bytes: config.store.cache_bytes };
+            let options = SledOptions {
+                cache_bytes: config.store.cache_bytes,
+                checkpoint_bytes: config.store.checkpoint_bytes,
+            };
             Arc::new(SledStore::open(&config.data_dir, &options)?)
         }
     })

@@ -18,6 +18,10 @@ use crate::{
 /// What is looked at or made here is read in many places at once, and nobody else needs the memory.
 const CACHE_BYTES: u64 = 256 << 20;
 
+fn options() -> SledOptions {
+    SledOptions { cache_bytes: CACHE_BYTES, ..SledOptions::default() }
+}
+
 /// Why it was not done. The texts are for an operator.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
@@ -66,7 +70,7 @@ pub enum LocalError {
 pub fn restore(file: &Path, data_dir: &Path) -> Result<(BackupInfo, Restored), LocalError> {
     let backup = open_backup(file)?;
     let info = backup.info().clone();
-    let restored = SledStore::restore(data_dir, &SledOptions { cache_bytes: CACHE_BYTES }, backup)
+    let restored = SledStore::restore(data_dir, &options(), backup)
         .map_err(|source| LocalError::Restore { path: file.to_owned(), source })?;
     Ok((info, restored))
 }
@@ -94,7 +98,7 @@ pub async fn check_directory(data_dir: &Path) -> Result<Findings, LocalError> {
     if !data_dir.join("FORMAT").exists() && !data_dir.join("sled").exists() {
         return Err(LocalError::NoDirectory { path: data_dir.to_owned() });
     }
-    let store = Arc::new(SledStore::open(data_dir, &SledOptions { cache_bytes: CACHE_BYTES })?);
+    let store = Arc::new(SledStore::open(data_dir, &options())?);
     let findings = check(Arc::clone(&store) as _).await;
     if findings.as_ref().is_ok_and(Findings::is_in_order) {
         // It is only looked at once more where that cannot be noted.

@@ -65,11 +65,15 @@ macro_rules! conformance {
 }
 
 conformance!(memory, Subject { store: Arc::new(MemoryStore::new()), _directory: None });
-conformance!(sled, {
+conformance!(sled, sled(&SledOptions::default()));
+// Each commit begins a checkpoint, or waits for one.
+conformance!(sled_at_once, sled(&SledOptions { checkpoint_bytes: 1, ..SledOptions::default() }));
+
+fn sled(options: &SledOptions) -> Subject {
     let directory = tempfile::tempdir().unwrap();
-    let store = SledStore::open(directory.path(), &SledOptions::default()).unwrap();
+    let store = SledStore::open(directory.path(), options).unwrap();
     Subject { store: Arc::new(store), _directory: Some(directory) }
-});
+}
 
 pub(super) fn job(job_id: &str) -> JobKey {
     JobKey { org: "acme".to_owned(), job_id: job_id.to_owned() }

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use holdpoint::store::{Batch, Partition, Scan, SledOptions, SledStore, Store as _};
 use holdpoint::{
     config::{Config, StoreKind},
     proto::v1::{
@@ -9,7 +10,6 @@ use holdpoint::{
         PublishWorkflowRequest, StepKind, WatchJobsRequest, admin_service_client::AdminServiceClient,
     },
 };
-use holdpoint::store::{Batch, Partition, Scan, SledOptions, SledStore, Store as _};
 use tempfile::TempDir;
 use tonic::Code;
 use tonic_types::StatusExt as _;

@@ -75,6 +75,7 @@ impl Damage {
 /// Copies a data directory that no process has open.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to.join("sled/blobs")).unwrap();
+    fs::create_dir_all(to.join("journal")).unwrap();
     for file in files(from) {
         fs::copy(from.join(&file), to.join(&file)).unwrap();
     }

@@ -1,7 +1,8 @@
-//! The one thread that writes: commits and trims, one after another.
+//! The one thread that commits: batches and trims, one after another, each durable in the journal before the next.
 //!
-//! sled deadlocks when several tasks flush, and holds readers up while it applies a step; so there is one writer, and its
-//! steps are bounded. After the first error or panic it takes nothing any more: what sled holds then is not known.
+//! What the journal has gathered is written into sled by checkpoints ([`checkpoint`](super::checkpoint)). Commits wait for them
+//! only where twice as much has gathered. After the first error or panic nothing is taken any more: what the files hold then
+//! is not known.
 
 use std::{
     collections::VecDeque,
@@ -14,16 +15,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::{
     Durable, Shared, Step,
+    checkpoint::Checkpointer,
     export::Exporting,
-    failed, open,
+    journal::{Change, Journal},
+    open,
     segments::Empty,
-    stage::{self, Changes},
-    tables, trim, value,
+    tables, trim,
     witness::Witness,
 };
 use crate::store::{Batch, Error, Result, Sequence, export::log_batch, log::head_after};
@@ -37,11 +40,11 @@ struct Closed;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the store panicked: {0}")]
-struct Panicked(String);
+pub(super) struct Panicked(pub(super) String);
 
 #[derive(Debug, thiserror::Error)]
-#[error("the witness of the head was not written: {0}")]
-struct Unwitnessed(std::io::Error);
+#[error("the journal, or what is noted beside it, was not written: {0}")]
+struct Unwritten(std::io::Error);
 
 type Reply = oneshot::Sender<Result<()>>;
 
@@ -58,25 +61,18 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread. `generation` is the next one for chunks.
-    pub(super) fn start(
-        shared: Arc<Shared>,
-        generation: u64,
-        witness: Witness,
-        empty: Empty,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, writing: Writing) -> std::io::Result<Self> {
         let (sender, requests) = mpsc::channel();
-        let witnessed = *shared.head.borrow();
+        let checkpointer = Checkpointer::start(Arc::clone(&shared), writing.generation)?;
         let worker = Worker {
             shared,
-            generation,
             applied: 0,
             failure: None,
             trims: VecDeque::new(),
-            witness,
-            empty,
-            witnessed,
+            witnessed: writing.journal.number(),
             witnessed_at: Instant::now(),
+            checkpointer,
+            writing,
         };
         let thread = thread::Builder::new().name("committer".to_owned()).spawn(|| worker.run(requests))?;
         Ok(Self { requests: Some(sender), thread: Some(thread) })
@@ -113,18 +109,30 @@ impl Drop for Committer {
     }
 }
 
+/// What is written, and where.
+pub(super) struct Writing {
+    pub(super) journal: Journal,
+    /// What of the journal was there at the start, and is in no checkpoint yet.
+    pub(super) inherited_bytes: u64,
+    /// So much gathers in the journal until a checkpoint is begun.
+    pub(super) checkpoint_bytes: u64,
+    /// The next generation of chunks.
+    pub(super) generation: u64,
+    pub(super) witness: Witness,
+    pub(super) empty: Empty,
+}
+
 /// What the thread owns.
 struct Worker {
     shared: Arc<Shared>,
-    generation: u64,
-    /// How many commits were begun.
+    /// How many commits were begun since the start.
     applied: u64,
     failure: Option<Error>,
     trims: VecDeque<(Sequence, Reply)>,
-    witness: Witness,
-    empty: Empty,
-    /// The head that the witness shows also after a power cut.
-    witnessed: Sequence,
+    writing: Writing,
+    checkpointer: Checkpointer,
+    /// The commit that the witness shows also after a power cut.
+    witnessed: u64,
     witnessed_at: Instant,
 }
 
@@ -140,10 +148,7 @@ impl Worker {
                 }
                 Ok(Some(Request::Trim(before, reply))) => self.trims.push_back((before, reply)),
                 Ok(Some(Request::Close(reply))) => {
-                    let outcome = self.guarded(|worker| {
-                        worker.flush()?;
-                        worker.sync_witness()
-                    });
+                    let outcome = self.guarded(Self::close);
                     let _ = reply.send(outcome);
                     return;
                 }
@@ -167,8 +172,7 @@ impl Worker {
                 Err(TryRecvError::Disconnected) => Err(Closed),
             };
         }
-        let is_behind = self.failure.is_none() && self.witnessed < *self.shared.head.borrow();
-        if is_behind || !self.trims.is_empty() {
+        if self.is_ahead_of_witness() || !self.trims.is_empty() {
             let wait = WITNESS_EVERY.saturating_sub(self.witnessed_at.elapsed());
             return match requests.recv_timeout(wait) {
                 Ok(request) => Ok(Some(request)),
@@ -185,11 +189,11 @@ impl Worker {
             return Err(failure.clone());
         }
         let shared = Arc::clone(&self.shared);
-        let outcome = open::guarded(&shared.tree, || write(self))
+        let outcome = open::guarded(&shared.view.tree, || write(self))
             .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic)))));
         if let Err(failure) = &outcome {
             self.failure = Some(failure.clone());
-            self.shared.durable.send_modify(|durable| durable.failure = Some(failure.clone()));
+            self.shared.fail(failure);
         }
         outcome
     }
@@ -197,26 +201,7 @@ impl Worker {
     fn commit(&mut self, batch: &Batch) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let head = head_after(batch, *shared.head.borrow())?;
-        let changes = self.plan(batch, head)?;
-
-        // Counted before it can be seen, so that whoever saw it waits for it.
-        self.applied += 1;
-        shared.applied.store(self.applied, Ordering::SeqCst);
-        if changes.fit_one_step() {
-            changes.apply(&shared.tree)?;
-            self.flush()?;
-        } else {
-            let parts = stage::write(&shared.tree, &changes)?;
-            shared.reach(Step::Mark)?;
-            stage::mark(&shared.tree, parts)?;
-            self.flush()?;
-            shared.reach(Step::Apply)?;
-            // Readers see all of it or nothing.
-            let _gate = shared.gate.write();
-            stage::apply_marked(&shared.tree, &changes)?;
-        }
-        // Durable, and not yet acknowledged.
-        self.witness.note(head).map_err(unwitnessed)?;
+        self.write(changes(batch, head))?;
         let mut exporting = shared.exporting();
         if let Some(exporting) = exporting.as_mut() {
             exporting.changed.note(batch);
@@ -226,47 +211,52 @@ impl Worker {
         shared.head.send_replace(head);
         drop(exporting);
         shared.durable.send_modify(|durable| durable.applied = self.applied);
+        self.gather()
+    }
+
+    /// Makes changes durable.
+    fn write(&mut self, changes: Vec<Change>) -> Result<()> {
+        // Counted before it can be seen, so that whoever saw it waits for it.
+        self.applied += 1;
+        self.shared.applied.store(self.applied, Ordering::SeqCst);
+        self.writing.journal.add(&changes).map_err(unwritten)?;
+        self.shared.view.show(changes);
+        self.shared.reach(Step::Sync)?;
+        self.writing.journal.sync().map_err(unwritten)?;
+        // Durable, and not yet acknowledged.
+        self.writing.witness.note(self.writing.journal.number()).map_err(unwritten)
+    }
+
+    /// Begins a checkpoint where enough has gathered.
+    fn gather(&mut self) -> Result<()> {
+        let gathered = self.writing.inherited_bytes + self.writing.journal.bytes();
+        if gathered < self.writing.checkpoint_bytes {
+            return Ok(());
+        }
+        if self.checkpointer.is_at_work()? {
+            if gathered < 2 * self.writing.checkpoint_bytes {
+                return Ok(());
+            }
+            self.checkpointer.wait()?;
+        }
+        self.checkpoint()
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        self.writing.journal.rotate().map_err(unwritten)?;
+        self.writing.inherited_bytes = 0;
+        self.checkpointer.begin(self.writing.journal.number());
         Ok(())
     }
 
-    fn plan(&mut self, batch: &Batch, head: Sequence) -> Result<Changes> {
-        let mut changes = Changes::default();
-        let mut replaced = Vec::new();
-        for entry in batch.entries.iter().filter(|entry| !entry.bytes.is_empty()) {
-            let key = tables::entry(&entry.job, entry.sequence);
-            self.set(&mut changes, key, &tables::entry_value(entry));
+    /// Leaves nothing in the journal alone.
+    fn close(&mut self) -> Result<()> {
+        self.checkpointer.wait()?;
+        if self.writing.inherited_bytes + self.writing.journal.bytes() > 0 {
+            self.checkpoint()?;
+            self.checkpointer.wait()?;
         }
-        for (key, value) in &batch.writes {
-            if let Some(raw) = self.shared.tree.get(key).map_err(failed)? {
-                replaced.extend(value::chunks_of(key, &raw)?);
-            }
-            match value {
-                Some(value) => self.set(&mut changes, key.to_vec(), value),
-                None => changes.remove(key.to_vec()),
-            }
-        }
-        if let Some(log_batch) = log_batch(batch) {
-            self.set(&mut changes, tables::batch(head), &log_batch.encode_to_vec());
-        }
-        replaced.into_iter().flat_map(value::Chunks::keys).for_each(|key| changes.remove(key));
-        Ok(changes)
-    }
-
-    fn set(&mut self, changes: &mut Changes, key: Vec<u8>, payload: &[u8]) {
-        let parts = value::encode_any(key, payload, || {
-            self.generation += 1;
-            self.generation - 1
-        });
-        for (key, stored) in parts {
-            changes.set(key, stored);
-        }
-    }
-
-    /// Makes durable what was applied.
-    fn flush(&self) -> Result<()> {
-        self.shared.reach(Step::Flush)?;
-        self.shared.tree.flush().map_err(failed)?;
-        Ok(())
+        self.sync_witness()
     }
 
     /// Does a piece of the first trim that waits. While the store is exported, none.
@@ -280,8 +270,14 @@ impl Worker {
         let Some((before, reply)) = self.trims.pop_front() else { return };
         let mut done = false;
         let outcome = self.guarded(|worker| {
-            done = trim::step(&worker.shared, before)?;
-            if done { worker.flush() } else { Ok(()) }
+            let piece = trim::piece(&worker.shared, before)?;
+            done = piece.is_last;
+            if piece.changes.is_empty() {
+                return Ok(());
+            }
+            worker.write(piece.changes)?;
+            worker.shared.durable.send_modify(|durable| durable.applied = worker.applied);
+            worker.gather()
         });
         if done || outcome.is_err() {
             let _ = reply.send(outcome);
@@ -290,25 +286,39 @@ impl Worker {
         }
     }
 
+    fn is_ahead_of_witness(&self) -> bool {
+        self.failure.is_none() && self.witnessed < self.writing.journal.number()
+    }
+
     fn witness_is_due(&self) -> bool {
-        self.failure.is_none()
-            && self.witnessed < *self.shared.head.borrow()
-            && self.witnessed_at.elapsed() >= WITNESS_EVERY
+        self.is_ahead_of_witness() && self.witnessed_at.elapsed() >= WITNESS_EVERY
     }
 
     fn sync_witness(&mut self) -> Result<()> {
-        self.witness.sync().map_err(unwitnessed)?;
-        if self.empty.update().map_err(unwitnessed)? {
-            self.shared.directory.note_empty_segments(self.empty.numbers()).map_err(unwitnessed)?;
+        self.writing.witness.sync().map_err(unwritten)?;
+        if self.writing.empty.update().map_err(unwritten)? {
+            let empty = self.writing.empty.numbers();
+            self.shared.directory.note_empty_segments(empty).map_err(unwritten)?;
         }
-        self.witnessed = *self.shared.head.borrow();
+        self.witnessed = self.writing.journal.number();
         self.witnessed_at = Instant::now();
         Ok(())
     }
 }
 
-fn unwitnessed(error: std::io::Error) -> Error {
-    Error::Failed(Arc::new(Unwitnessed(error)))
+/// What a batch does, as keys: its entries, what leads to them, and the records.
+fn changes(batch: &Batch, head: Sequence) -> Vec<Change> {
+    let kept = batch.entries.iter().filter(|entry| !entry.bytes.is_empty());
+    let entries = kept.map(|entry| {
+        (tables::entry(&entry.job, entry.sequence).into(), Some(Bytes::from(tables::entry_value(entry))))
+    });
+    let led_to = log_batch(batch)
+        .map(|log_batch| (Bytes::from(tables::batch(head)), Some(Bytes::from(log_batch.encode_to_vec()))));
+    entries.chain(led_to).chain(batch.writes.iter().cloned()).collect()
+}
+
+fn unwritten(error: std::io::Error) -> Error {
+    Error::Failed(Arc::new(Unwritten(error)))
 }
 
 impl Durable {

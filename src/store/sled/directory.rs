@@ -4,8 +4,9 @@
 //! FORMAT    the format of the directory, and the store's id
 //! LOCK      held while a process has the directory open
 //! empty     which segments of sled's file were empty when it was last opened
+//! journal/  what was committed and is not in sled yet
 //! suspect   there while the files may be damaged and were not all looked at
-//! witness   a lower bound of each partition's head
+//! witness   how many commits there are at least
 //! sled/     sled's
 //! ```
 //!
@@ -26,10 +27,10 @@ use super::{
     OpenError,
     witness::{self, Witness},
 };
-use crate::store::{Sequence, StoreId, barrier};
+use crate::store::{StoreId, barrier};
 
-/// The newest format of the data directory that this version reads and writes.
-const FORMAT: u32 = 1;
+/// The format of the data directory that this version reads and writes.
+const FORMAT: u32 = 2;
 
 /// A data directory, held.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Directory {
     }
 
     fn create(&self) -> Result<StoreId, OpenError> {
-        if self.witness_path().exists() || self.sled().exists() {
+        if [self.witness_path(), self.sled(), self.journal()].iter().any(|path| path.exists()) {
             return Err(OpenError::Unformatted { directory: self.path.clone() });
         }
         let id = StoreId(Uuid::now_v7());
@@ -121,14 +122,14 @@ impl Directory {
         Some(statistics.f_bavail.saturating_mul(statistics.f_frsize))
     }
 
-    /// The head that the store has at least; none where no store was ever open here.
-    pub(super) fn witness(&self) -> Result<Option<Sequence>, OpenError> {
+    /// The number of a commit that the store has at least; none where no store was ever open here.
+    pub(super) fn witness(&self) -> Result<Option<u64>, OpenError> {
         witness::read(&self.witness_path())
     }
 
-    /// Notes that the store has reached a head, which must be durable, and takes up noting the next ones.
-    pub(super) fn begin_witness(&self, head: Sequence) -> io::Result<Witness> {
-        self.replace("witness", &witness::whole(head))?;
+    /// Notes that the store has reached a commit, which must be durable, and takes up noting the next ones.
+    pub(super) fn begin_witness(&self, number: u64) -> io::Result<Witness> {
+        self.replace("witness", &witness::whole(number))?;
         Witness::open(&self.witness_path())
     }
 
@@ -156,6 +157,17 @@ impl Directory {
     /// Where sled's files are.
     pub(super) fn sled(&self) -> PathBuf {
         self.path.join("sled")
+    }
+
+    /// Where the journal is.
+    pub(super) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Makes the place for it, if it is not there.
+    pub(super) fn make_journal(&self) -> io::Result<()> {
+        fs::create_dir_all(self.journal())?;
+        barrier::sync_directory(&self.path)
     }
 
     /// Removes the snapshots that sled was writing when it was last stopped: it would take them for whole.
@@ -244,8 +256,8 @@ fn parse_format(text: &str) -> Result<Option<StoreId>, OpenError> {
     let mut lines = text.lines();
     let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
     let Some(format) = field("format").and_then(|format| format.parse().ok()) else { return Ok(None) };
-    if format > FORMAT {
-        return Err(OpenError::Newer { format, known: FORMAT });
+    if format != FORMAT {
+        return Err(OpenError::Format { format, known: FORMAT });
     }
     Ok(field("store").and_then(|id| id.parse().ok()).map(StoreId))
 }
@@ -295,14 +307,18 @@ mod tests {
 
     #[test]
     fn formats() {
-        let newer = "the data directory has format 2, and this version knows formats up to 1: \
-                     run the version that wrote it, or a newer one";
-        check(&format!("format 1\nstore {ID}\n"), ID);
-        check(&format!("format 2\nstore {ID}\n"), newer);
-        check("format 2\nwhatever\n", newer);
-        check("format 1\n", "unreadable");
-        check("format 1\nstore x\n", "unreadable");
-        check("format one\n", "unreadable");
+        let other = |format: u32| {
+            format!(
+                "the data directory has format {format}, and this version knows format 2: run the version that wrote it; \
+                 a backup made with that can be restored with this one"
+            )
+        };
+        check(&format!("format 2\nstore {ID}\n"), ID);
+        check(&format!("format 1\nstore {ID}\n"), &other(1));
+        check("format 3\nwhatever\n", &other(3));
+        check("format 2\n", "unreadable");
+        check("format 2\nstore x\n", "unreadable");
+        check("format two\n", "unreadable");
         check("", "unreadable");
     }
 }

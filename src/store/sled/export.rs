@@ -9,16 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::sled::IVec;
 use async_trait::async_trait;
+use bytes::Bytes;
 use prost::Message as _;
 
-use super::{
-    Shared, failed, half_applied,
-    read::record,
-    tables,
-    value::{self, corrupt},
-};
+use super::{Shared, read::record, tables, value::corrupt};
 use crate::{
     proto::storage::v1::LogBatch,
     store::{
@@ -26,6 +21,22 @@ use crate::{
         export::{Changed, EXPORT_PAGE_BYTES, Export, ExportError, Extent, Item},
     },
 };
+
+/// What is at a key.
+fn item_at(key: &Bytes, value: Bytes) -> Result<Item> {
+    let sequence = || tables::sequence(key).ok_or_else(|| corrupt(key, "has no place in the log"));
+    Ok(match key.first() {
+        Some(&tables::ENTRIES) => {
+            let [org, job_id] = tables::entry_job(key).ok_or_else(|| corrupt(key, "names no job"))?;
+            let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
+            Item::Entry(record(key, job, sequence()?, value)?)
+        }
+        Some(&tables::BATCHES) => {
+            Item::Batch(LogBatch::decode(value).map_err(|_| corrupt(key, "is no batch of the log"))?)
+        }
+        _ => Item::Record(key.clone(), Some(value)),
+    })
+}
 
 /// How long a copy that is not taken may keep the log from being trimmed.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -75,45 +86,25 @@ impl SledExport {
     /// The next items of the scan.
     fn scan(&mut self) -> Result<()> {
         let Some(mut from) = self.from.take() else { return Ok(()) };
-        let _gate = self.shared.gate.read().map_err(|_| half_applied())?;
         let mut bytes = 0;
         'tables: loop {
-            for item in self.shared.tree.range(from.clone()..) {
-                let (key, raw) = item.map_err(failed)?;
+            for item in self.shared.view.range(from.clone().., false) {
+                let (key, value) = item?;
                 if let Some(after) = tables::after_internal(&key) {
                     from = after;
                     continue 'tables;
                 }
-                if let Some(item) = self.item(&key, raw)? {
-                    bytes += item.bytes();
-                    self.ready.push_back(item);
-                }
-                if bytes >= EXPORT_PAGE_BYTES {
-                    self.from = Some([&*key, &[0]].concat());
+                let is_full = bytes >= EXPORT_PAGE_BYTES;
+                if is_full {
+                    self.from = Some(key.into());
                     return Ok(());
                 }
+                let item = item_at(&key, value)?;
+                bytes += item.bytes();
+                self.ready.push_back(item);
             }
             return Ok(());
         }
-    }
-
-    /// What is at a key; none where it is gone since.
-    fn item(&self, key: &IVec, raw: IVec) -> Result<Option<Item>> {
-        let Some(value) = value::resolve(&self.shared.tree, key, raw)? else { return Ok(None) };
-        let sequence = || tables::sequence(key).ok_or_else(|| corrupt(key, "has no place in the log"));
-        let item = match key.first() {
-            Some(&tables::ENTRIES) => {
-                let [org, job_id] = tables::entry_job(key).ok_or_else(|| corrupt(key, "names no job"))?;
-                let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
-                Item::Entry(record(key, job, sequence()?, value)?)
-            }
-            Some(&tables::BATCHES) => {
-                let batch = LogBatch::decode(value).map_err(|_| corrupt(key, "is no batch of the log"))?;
-                Item::Batch(batch)
-            }
-            _ => Item::Record(bytes::Bytes::copy_from_slice(key), Some(value)),
-        };
-        Ok(Some(item))
     }
 
     /// What was committed meanwhile.

@@ -1,25 +1,30 @@
 //! The store of one machine: sled, made durable.
 //!
-//! sled's flush is made real by [`barrier`](super::barrier); its values are kept small ([`value`]), its steps small
-//! ([`stage`]), its writes on one thread ([`committer`]); and what it lost without saying so is found when it is opened
-//! ([`open`], [`directory`]). Nothing outside this module knows of sled.
+//! A commit is durable once the journal has it ([`journal`], [`committer`]). It is read from memory ([`view`]) until a
+//! checkpoint has written it into sled ([`checkpoint`]): a key that changes often is written there once, and what sled
+//! leaves half-done in a crash is done again.
+//!
+//! sled's flush is made real by [`barrier`](super::barrier); its values are kept small ([`value`]); and what it lost without
+//! saying so is found when it is opened ([`open`], [`segments`], [`witness`]). Nothing outside this module knows of sled.
 
+mod checkpoint;
 mod committer;
 mod database;
 mod directory;
 mod export;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
+mod journal;
 mod open;
 mod read;
 mod restore;
 mod segments;
-mod stage;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod trim;
 mod value;
+mod view;
 mod witness;
 
 use std::{
@@ -27,7 +32,7 @@ use std::{
     io::Read,
     path::Path,
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -38,10 +43,10 @@ use tokio::sync::watch;
 
 use self::{
     committer::Committer,
-    database::Database,
     directory::Directory,
     export::{Exporting, SledExport},
     open::Opened,
+    view::View,
 };
 pub use self::{
     open::OpenError,
@@ -57,18 +62,22 @@ use super::{
 pub struct SledOptions {
     /// The size of sled's cache, which takes 3 to 4 times as much under reads.
     pub cache_bytes: u64,
+    /// How much gathers in the journal, and in memory, until it is written into sled. At most twice as much is ever there: a
+    /// start reads it, and commits wait where sled does not keep up. More of it writes less: of several changes of one key in
+    /// between, the last.
+    pub checkpoint_bytes: u64,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024 }
+        Self { cache_bytes: 64 * 1024 * 1024, checkpoint_bytes: 64 * 1024 * 1024 }
     }
 }
 
 /// A store in a directory, with one partition.
 ///
-/// Dropping it without [`close`](Store::close) is as safe as a crash. Keys whose first letter is one of `E`, `L`, `M`, `X`
-/// and `Z`, and the empty key, are its own: a caller that uses them is wrong, and panics.
+/// Dropping it without [`close`](Store::close) is as safe as a crash. Keys whose first letter is one of `E`, `L`, `M`
+/// and `X`, and the empty key, are its own: a caller that uses them is wrong, and panics.
 pub struct SledStore {
     // Ends its thread before the rest goes.
     committer: Committer,
@@ -78,14 +87,14 @@ pub struct SledStore {
 /// What reads and the committer share.
 struct Shared {
     id: StoreId,
-    tree: Database,
+    view: View,
     head: watch::Sender<Sequence>,
     oldest: AtomicU64,
     /// How many commits may show in reads.
     applied: AtomicU64,
     durable: watch::Sender<Durable>,
-    /// Held for writing while a commit is applied in more than one step.
-    gate: RwLock<()>,
+    /// Set when the store is let go of.
+    is_closing: AtomicBool,
     /// Set while the store is exported.
     exporting: Mutex<Option<Exporting>>,
     is_suspect: AtomicBool,
@@ -107,12 +116,10 @@ struct Durable {
 /// Where a test can make a commit fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Before a flush.
-    Flush,
-    /// Before a staged commit counts.
-    Mark,
-    /// Before a staged commit that counts is applied.
-    Apply,
+    /// Before a commit is durable in the journal.
+    Sync,
+    /// Before a checkpoint counts.
+    Checkpoint,
 }
 
 impl SledStore {
@@ -142,29 +149,35 @@ impl SledStore {
         options: &SledOptions,
         barrier: &Barrier,
     ) -> std::result::Result<Self, OpenError> {
-        let Opened { directory, tree, id, head, oldest, generation, witness, empty, is_suspect } =
+        let Opened { directory, view, id, head, oldest, writing, is_suspect } =
             open::open(path, options, barrier)?;
         let shared = Arc::new(Shared {
             id,
-            tree,
+            view,
             head: watch::Sender::new(head),
             oldest: AtomicU64::new(oldest.0),
             applied: AtomicU64::new(0),
             durable: watch::Sender::new(Durable::default()),
-            gate: RwLock::new(()),
+            is_closing: AtomicBool::new(false),
             exporting: Mutex::new(None),
             is_suspect: AtomicBool::new(is_suspect),
             #[cfg(test)]
             failing: Mutex::new(None),
             directory,
         });
-        let committer = Committer::start(Arc::clone(&shared), generation, witness, empty)
+        let committer = Committer::start(Arc::clone(&shared), writing)
             .map_err(OpenError::io("start a thread for", path))?;
         Ok(Self { committer, shared })
     }
 }
 
 impl Shared {
+    /// Says that nothing more will be durable.
+    fn fail(&self, failure: &Error) {
+        self.durable
+            .send_modify(|durable| durable.failure = durable.failure.take().or(Some(failure.clone())));
+    }
+
     #[cfg(test)]
     fn reach(&self, step: Step) -> Result<()> {
         match *self.failing.lock().unwrap() {
@@ -198,7 +211,7 @@ impl Store for SledStore {
 
     async fn get(&self, _partition: Partition, key: &[u8]) -> Result<Option<Bytes>> {
         assert!(!tables::is_reserved(key), "the key is the caller's");
-        self.shared.reading(|shared| shared.get(key))
+        self.shared.reading(|shared| shared.view.get(key))
     }
 
     async fn scan(&self, _partition: Partition, scan: Scan) -> Result<Vec<(Bytes, Bytes)>> {
@@ -287,8 +300,4 @@ fn failed(error: ::sled::Error) -> Error {
         | ::sled::Error::ReportableBug(_)
         | ::sled::Error::Io(_) => Error::Failed(Arc::new(error)),
     }
-}
-
-fn half_applied() -> Error {
-    Error::Corrupt("a commit was applied in part only".to_owned())
 }

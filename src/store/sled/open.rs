@@ -14,13 +14,16 @@ use prost::Message as _;
 
 use super::{
     SledOptions,
+    checkpoint::{Checkpoint, first_generation},
+    committer::Writing,
     database::Database,
     directory::Directory,
     failed,
+    journal::{self, Journal},
     segments::{self, Empty},
-    stage, tables,
+    tables,
     value::{self, corrupt},
-    witness::Witness,
+    view::{Layer, View},
 };
 use crate::{
     proto::storage::v1::LogBatch,
@@ -43,15 +46,15 @@ pub enum OpenError {
         /// The data directory.
         directory: PathBuf,
     },
-    /// A newer version wrote it.
+    /// Another version wrote it.
     #[error(
-        "the data directory has format {format}, and this version knows formats up to {known}: \
-         run the version that wrote it, or a newer one"
+        "the data directory has format {format}, and this version knows format {known}: run the version that wrote it; \
+         a backup made with that can be restored with this one"
     )]
-    Newer {
+    Format {
         /// Its format.
         format: u32,
-        /// The newest format that this version knows.
+        /// The format that this version knows.
         known: u32,
     },
     /// There is data, and nothing that says what it is.
@@ -76,15 +79,17 @@ pub enum OpenError {
          so that acknowledged changes could be lost; use another build"
     )]
     NotDurable,
-    /// sled's files are those of another store.
+    /// Some files are those of another store.
     #[error(
-        "FORMAT names store {expected}, and the database is of store {found}: \
+        "FORMAT names store {expected}, and {part} is of store {found}: \
          the data directory is put together from two, or FORMAT is damaged; restore a backup with holdpoint restore"
     )]
     Foreign {
+        /// What is of another.
+        part: String,
         /// The id in FORMAT.
         expected: String,
-        /// The id in the database.
+        /// The id in there.
         found: String,
     },
     /// The store had data and has none now.
@@ -92,14 +97,14 @@ pub enum OpenError {
     Emptied,
     /// The store had more than it has now.
     #[error(
-        "the database ends at {head}, although it reached {witness} before: \
+        "the store ends with commit {last}, although it reached {witness} before: \
          acknowledged changes are lost; restore a backup with holdpoint restore"
     )]
     Behind {
-        /// The newest sequence in the database.
-        head: Sequence,
-        /// The sequence it is known to have reached.
-        witness: Sequence,
+        /// The number of the last commit.
+        last: u64,
+        /// The number it is known to have reached.
+        witness: u64,
     },
     /// The content is not what was written.
     #[error(transparent)]
@@ -139,14 +144,11 @@ impl OpenError {
 /// A store as it was found.
 pub(super) struct Opened {
     pub(super) directory: Directory,
-    pub(super) tree: Database,
+    pub(super) view: View,
     pub(super) id: StoreId,
     pub(super) head: Sequence,
     pub(super) oldest: Sequence,
-    /// The next generation of chunks.
-    pub(super) generation: u64,
-    pub(super) witness: Witness,
-    pub(super) empty: Empty,
+    pub(super) writing: Writing,
     /// See [`Store::is_suspect`](crate::store::Store::is_suspect).
     pub(super) is_suspect: bool,
 }
@@ -172,21 +174,49 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     };
     directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
     let tree = open_tree(&sled, options)?;
-    let empty = guarded(&tree, || check(&directory, &tree, id, reached, barrier))
+    let checked = guarded(&tree, || check(&directory, &tree, id, reached, barrier))
         .unwrap_or_else(|panic| Err(broken(&sled, panic)))?;
 
-    let Found { head, oldest, generation } = guarded(&tree, || find(&tree))
-        .unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
-        .map_err(OpenError::Damaged)?;
+    let Journaled { number, recent, bytes } = read_journal(&directory, id, checked.checkpoint)?;
     if let Some(witness) = reached
-        && head < witness
+        && number < witness
     {
-        return Err(OpenError::Behind { head, witness });
+        return Err(OpenError::Behind { last: number, witness });
     }
-    // What is noted as reached must be durable first.
-    tree.flush().map_err(|error| OpenError::Database(error.into()))?;
-    let witness = directory.begin_witness(head).map_err(OpenError::io("write the witness in", path))?;
-    Ok(Opened { directory, tree, id, head, oldest, generation, witness, empty, is_suspect })
+    let view = View::new(tree, recent);
+    let (head, oldest) =
+        guarded(&view.tree, || head(&view).and_then(|head| Ok((head, oldest(&view, head)?))))
+            .unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
+            .map_err(OpenError::Damaged)?;
+    let journal = Journal::begin(&directory.journal(), id, number);
+    let writing = Writing {
+        journal: journal.map_err(OpenError::io("begin the journal in", path))?,
+        inherited_bytes: bytes,
+        checkpoint_bytes: options.checkpoint_bytes,
+        generation: checked.generation,
+        witness: directory.begin_witness(number).map_err(OpenError::io("write the witness in", path))?,
+        empty: checked.empty,
+    };
+    Ok(Opened { directory, view, id, head, oldest, writing, is_suspect })
+}
+
+/// What of the journal is in no checkpoint.
+struct Journaled {
+    /// The number of the last commit.
+    number: u64,
+    recent: Layer,
+    bytes: u64,
+}
+
+fn read_journal(directory: &Directory, id: StoreId, checkpoint: Checkpoint) -> Result<Journaled, OpenError> {
+    directory.make_journal().map_err(OpenError::io("make", &directory.journal()))?;
+    let (mut recent, mut bytes) = (Layer::new(), 0);
+    let number = journal::recover(&directory.journal(), id, checkpoint.number, |changes| {
+        let size = |(key, value): &journal::Change| key.len() + value.as_ref().map_or(0, bytes::Bytes::len);
+        bytes += changes.iter().map(size).sum::<usize>() as u64;
+        recent.extend(changes);
+    })?;
+    Ok(Journaled { number, recent, bytes })
 }
 
 /// Asks sled for something. Where it panics the database is never let go of, since that could wait for ever; what the panic
@@ -198,14 +228,23 @@ pub(super) fn guarded<T>(tree: &Db, ask: impl FnOnce() -> T) -> Result<T, String
     })
 }
 
-/// Makes durable what sled left to the file system, and checks that it is the right database and a lasting one.
+/// What is known of a database that is in order.
+struct Checked {
+    checkpoint: Checkpoint,
+    /// The next generation of chunks.
+    generation: u64,
+    empty: Empty,
+}
+
+/// Makes durable what sled left to the file system, checks that it is the right database and a lasting one, and removes what a
+/// checkpoint left that was cut off.
 fn check(
     directory: &Directory,
     tree: &Db,
     id: StoreId,
-    reached: Option<Sequence>,
+    reached: Option<u64>,
     barrier: &Barrier,
-) -> Result<Empty, OpenError> {
+) -> Result<Checked, OpenError> {
     let sled = directory.sled();
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
     directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
@@ -213,24 +252,17 @@ fn check(
     directory.note_empty_segments(empty.numbers()).map_err(OpenError::io("write beside", &sled))?;
 
     check_id(tree, id, reached)?;
-    if !barrier.is_reached_by(|| probe(tree)).map_err(OpenError::Damaged)? {
+    let mut starts = 0;
+    let is_reached = barrier.is_reached_by(|| {
+        starts = count_start(tree)?;
+        Ok(())
+    });
+    if !is_reached.map_err(OpenError::Damaged)? {
         return Err(OpenError::NotDurable);
     }
-    Ok(empty)
-}
-
-/// What is in a database.
-struct Found {
-    head: Sequence,
-    oldest: Sequence,
-    generation: u64,
-}
-
-/// Ends what a crash left half-done, and looks how far the store is.
-fn find(tree: &Db) -> StoreResult<Found> {
-    stage::recover(tree)?;
-    let head = head(tree)?;
-    Ok(Found { head, oldest: oldest(tree, head)?, generation: next_generation(tree)? })
+    let checkpoint = Checkpoint::read(tree).map_err(OpenError::Damaged)?;
+    checkpoint.sweep(tree).map_err(OpenError::Damaged)?;
+    Ok(Checked { checkpoint, generation: first_generation(starts), empty })
 }
 
 /// What a panic said.
@@ -269,11 +301,12 @@ fn is_locked(error: &::sled::Error) -> bool {
 }
 
 /// Compares the id in the database with the one it should have; gives it one if it is new.
-fn check_id(tree: &Db, id: StoreId, witness: Option<Sequence>) -> Result<(), OpenError> {
+fn check_id(tree: &Db, id: StoreId, witness: Option<u64>) -> Result<(), OpenError> {
     let stored = value::get(tree, tables::STORE_ID).map_err(OpenError::Damaged)?;
     match stored {
         Some(found) if *found == *id.0.as_bytes() => Ok(()),
         Some(found) => Err(OpenError::Foreign {
+            part: "the database".to_owned(),
             expected: id.0.to_string(),
             found: uuid::Uuid::from_slice(&found)
                 .map_or_else(|_| found.escape_ascii().to_string(), |id| id.to_string()),
@@ -287,50 +320,40 @@ fn check_id(tree: &Db, id: StoreId, witness: Option<Sequence>) -> Result<(), Ope
     }
 }
 
-/// A change, flushed.
-fn probe(tree: &Db) -> StoreResult<()> {
-    let count = match value::get(tree, tables::PROBE)?.as_deref() {
+/// Counts the starts of the store, which is a change, flushed.
+fn count_start(tree: &Db) -> StoreResult<u64> {
+    let count = match value::get(tree, tables::STARTS)?.as_deref() {
         None => 0,
         Some(bytes) => {
-            u64::from_be_bytes(bytes.try_into().map_err(|_| corrupt(tables::PROBE, "is not a number"))?)
+            u64::from_be_bytes(bytes.try_into().map_err(|_| corrupt(tables::STARTS, "is not a number"))?)
         }
     };
-    let stored = value::encode(tables::PROBE, &count.wrapping_add(1).to_be_bytes());
-    tree.insert(tables::PROBE, stored).map_err(failed)?;
+    let stored = value::encode(tables::STARTS, &(count + 1).to_be_bytes());
+    tree.insert(tables::STARTS, stored).map_err(failed)?;
     tree.flush().map_err(failed)?;
-    Ok(())
+    Ok(count + 1)
 }
 
-fn head(tree: &Db) -> StoreResult<Sequence> {
-    let Some(item) = tree.range(tables::batches_to(Sequence(u64::MAX))).next_back() else {
+fn head(view: &View) -> StoreResult<Sequence> {
+    let Some(item) = view.range(tables::batches_to(Sequence(u64::MAX)), true).next() else {
         return Ok(Sequence(0));
     };
-    let (key, raw) = item.map_err(failed)?;
-    let head = tables::sequence(&key).ok_or_else(|| corrupt(&key, "has no place in the log"))?;
-    value::resolve(tree, &key, raw)?;
-    Ok(head)
+    let (key, _) = item?;
+    tables::sequence(&key).ok_or_else(|| corrupt(&key, "has no place in the log"))
 }
 
-fn oldest(tree: &Db, head: Sequence) -> StoreResult<Sequence> {
-    let trimmed_to = match value::get(tree, tables::OLDEST)? {
+fn oldest(view: &View, head: Sequence) -> StoreResult<Sequence> {
+    let trimmed_to = match view.get(tables::OLDEST)? {
         None => Sequence(1),
         Some(bytes) => {
             tables::sequence(&bytes).ok_or_else(|| corrupt(tables::OLDEST, "is not a sequence"))?
         }
     };
     // A trim notes its end first: batches before it may be left, with entries that are gone.
-    let Some(item) = tree.range(tables::batch(trimmed_to)..=tables::batch(head)).next() else {
+    let Some(item) = view.range(tables::batch(trimmed_to)..=tables::batch(head), false).next() else {
         return Ok(head.next());
     };
-    let (key, raw) = item.map_err(failed)?;
-    let stored = value::resolve(tree, &key, raw)?.ok_or_else(|| corrupt(&key, "is gone"))?;
-    let batch = LogBatch::decode(stored).map_err(|_| corrupt(&key, "is no batch of the log"))?;
+    let (key, value) = item?;
+    let batch = LogBatch::decode(value).map_err(|_| corrupt(&key, "is no batch of the log"))?;
     Ok(Sequence(batch.first_sequence))
-}
-
-fn next_generation(tree: &Db) -> StoreResult<u64> {
-    let Some(item) = tree.range(tables::chunks()).next_back() else { return Ok(0) };
-    let (key, _) = item.map_err(failed)?;
-    let last = tables::generation(&key).ok_or_else(|| corrupt(&key, "has no generation"))?;
-    Ok(last + 1)
 }

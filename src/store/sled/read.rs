@@ -2,14 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use ::sled::IVec;
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
 
-use super::{
-    Shared, failed, half_applied, open, tables,
-    value::{self, corrupt},
-};
+use super::{Shared, open, tables, value::corrupt};
 use crate::{
     proto::storage::v1::{LogBatch, LogReference},
     store::{Error, JobKey, LogRecord, Result, Scan, Sequence, log::Page},
@@ -21,43 +17,18 @@ const REFERENCE_BYTES: usize = 128;
 impl Shared {
     /// Reads; where sled panics over what it finds, that is an error like any other.
     pub(super) fn reading<T>(&self, read: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        open::guarded(&self.tree, || read(self)).unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
+        open::guarded(&self.view.tree, || read(self)).unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
     }
 
     pub(super) fn oldest(&self) -> Sequence {
         Sequence(self.oldest.load(Ordering::SeqCst))
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let _gate = self.gate.read().map_err(|_| half_applied())?;
-        value::get(&self.tree, key)
-    }
-
     pub(super) fn scan(&self, scan: &Scan) -> Result<Vec<(Bytes, Bytes)>> {
         if scan.start >= scan.end {
             return Ok(Vec::new());
         }
-        let _gate = self.gate.read().map_err(|_| half_applied())?;
-        let range = self.tree.range(scan.start.as_slice()..scan.end.as_slice());
-        if scan.reverse { self.take(range.rev(), scan.limit) } else { self.take(range, scan.limit) }
-    }
-
-    fn take(
-        &self,
-        mut items: impl Iterator<Item = ::sled::Result<(IVec, IVec)>>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>> {
-        let mut taken = Vec::new();
-        // The limit first: no item is read in vain.
-        while taken.len() < limit
-            && let Some(item) = items.next()
-        {
-            let (key, raw) = item.map_err(failed)?;
-            if let Some(value) = value::resolve(&self.tree, &key, raw)? {
-                taken.push((Bytes::copy_from_slice(&key), value));
-            }
-        }
-        Ok(taken)
+        self.view.range(scan.start.as_slice()..scan.end.as_slice(), scan.reverse).take(scan.limit).collect()
     }
 
     pub(super) fn log(&self, after: Sequence, bytes_max: usize) -> Result<Vec<LogRecord>> {
@@ -85,11 +56,9 @@ impl Shared {
         // Every event up to here is on the page, or before it.
         let mut reached = after;
         if after < head {
-            for item in self.tree.range(tables::batch(after.next())..=tables::batch(head)) {
-                let (key, raw) = item.map_err(failed)?;
-                // Removed since the item was read.
-                let Some(stored) = value::resolve(&self.tree, &key, raw)? else { break };
-                let batch = LogBatch::decode(stored).map_err(|_| corrupt(&key, "is no batch of the log"))?;
+            for item in self.view.range(tables::batch(after.next())..=tables::batch(head), false) {
+                let (key, value) = item?;
+                let batch = LogBatch::decode(value).map_err(|_| corrupt(&key, "is no batch of the log"))?;
                 if Sequence(batch.first_sequence) > reached.next() {
                     break;
                 }
@@ -115,12 +84,10 @@ impl Shared {
         if after >= head {
             return Ok(page.into_records());
         }
-        for item in self.tree.range(tables::entry(job, after.next())..=tables::entry(job, head)) {
-            let (key, raw) = item.map_err(failed)?;
+        for item in self.view.range(tables::entry(job, after.next())..=tables::entry(job, head), false) {
+            let (key, value) = item?;
             let sequence = tables::sequence(&key).ok_or_else(|| corrupt(&key, "has no place in the log"))?;
-            // Trimmed since the item was read.
-            let Some(stored) = value::resolve(&self.tree, &key, raw)? else { continue };
-            if !page.push(record(&key, job.clone(), sequence, stored)?) {
+            if !page.push(record(&key, job.clone(), sequence, value)?) {
                 break;
             }
         }
@@ -136,7 +103,7 @@ impl Shared {
         }
         let LogRecord { sequence, job, transient, .. } = led_to;
         let key = tables::entry(&job, sequence);
-        let Some(stored) = value::get(&self.tree, &key)? else { return Ok(None) };
+        let Some(stored) = self.view.get(&key)? else { return Ok(None) };
         Ok(Some(LogRecord { transient, ..record(&key, job, sequence, stored)? }))
     }
 

@@ -2,14 +2,15 @@
 
 use std::{io::Read, path::Path};
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::{
     SledOptions,
+    checkpoint::{Checkpoint, Steps},
     directory::Directory,
     failed,
     open::{OpenError, guarded, open_tree},
-    stage::Changes,
     tables, value,
 };
 use crate::store::{
@@ -83,10 +84,11 @@ pub(super) fn restore(
         let stored = value::encode(tables::OLDEST, &extent.oldest.0.to_be_bytes());
         tree.insert(tables::OLDEST, stored).map_err(failed)?;
     }
+    let Import { generation, items, .. } = import;
+    Checkpoint { number: 0, generation }.write(&tree)?;
     tree.flush().map_err(failed)?;
-    let items = import.items;
     directory.sync_sled().map_err(OpenError::io("sync", path))?;
-    directory.begin_witness(extent.head).map_err(OpenError::io("write the witness in", path))?;
+    directory.begin_witness(0).map_err(OpenError::io("write the witness in", path))?;
     // Now it is one.
     directory.write_format(id).map_err(OpenError::io("write FORMAT in", path))?;
     Ok(Restored { store: id, extent, items })
@@ -101,42 +103,23 @@ struct Import<'a> {
 
 impl Import<'_> {
     fn take(&mut self, items: Vec<Item>) -> StoreResult<()> {
-        let mut changes = Changes::default();
+        let mut steps = Steps::new(self.tree, self.generation);
         for item in items {
             self.items += 1;
             match item {
-                Item::Record(key, value) => {
-                    // One that was given before may have chunks.
-                    if let Some(raw) = self.tree.get(&key).map_err(failed)? {
-                        let chunks = value::chunks_of(&key, &raw)?;
-                        chunks.into_iter().flat_map(value::Chunks::keys).for_each(|key| changes.remove(key));
-                    }
-                    match value {
-                        Some(value) => self.set(&mut changes, key.to_vec(), &value),
-                        None => changes.remove(key.to_vec()),
-                    }
-                }
+                Item::Record(key, value) => steps.write(&key, value.as_ref())?,
                 Item::Entry(record) => {
                     let key = tables::entry(&record.job, record.sequence);
-                    self.set(&mut changes, key, &tables::entry_value(&record));
+                    steps.write(&key, Some(&tables::entry_value(&record).into()))?;
                 }
                 Item::Batch(batch) => {
                     let Some(last) = batch.entries.last() else { continue };
                     let key = tables::batch(Sequence(last.sequence));
-                    self.set(&mut changes, key, &batch.encode_to_vec());
+                    steps.write(&key, Some(&Bytes::from(batch.encode_to_vec())))?;
                 }
             }
         }
-        changes.apply_in_steps(self.tree)
-    }
-
-    fn set(&mut self, changes: &mut Changes, key: Vec<u8>, payload: &[u8]) {
-        let parts = value::encode_any(key, payload, || {
-            self.generation += 1;
-            self.generation - 1
-        });
-        for (key, stored) in parts {
-            changes.set(key, stored);
-        }
+        self.generation = steps.finish()?;
+        Ok(())
     }
 }

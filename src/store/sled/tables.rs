@@ -15,19 +15,17 @@ pub(super) const BATCHES: u8 = b'L';
 const META: u8 = b'M';
 /// The parts of values too large for one key, by generation and index.
 const CHUNKS: u8 = b'X';
-/// The parts of a commit too large for one step, by index.
-const STAGE: u8 = b'Z';
 
-const RESERVED: [u8; 5] = [ENTRIES, BATCHES, META, CHUNKS, STAGE];
+const RESERVED: [u8; 4] = [ENTRIES, BATCHES, META, CHUNKS];
 
 /// The store's id.
 pub(super) const STORE_ID: &[u8] = &[META, b'i'];
 /// The sequence of the oldest event kept, once the log was trimmed.
 pub(super) const OLDEST: &[u8] = &[META, b'o'];
-/// Written at each start, to see whether a flush reaches the disk.
-pub(super) const PROBE: &[u8] = &[META, b'p'];
-/// There while a staged commit counts and is not applied yet.
-pub(super) const STAGED: &[u8] = &[META, b's'];
+/// How often the store was opened.
+pub(super) const STARTS: &[u8] = &[META, b'p'];
+/// How far sled has what was committed.
+pub(super) const CHECKPOINT: &[u8] = &[META, b'c'];
 
 /// Whether a key is in a table of the backend's.
 pub(super) fn is_reserved(key: &[u8]) -> bool {
@@ -65,7 +63,7 @@ pub(super) fn entry_job(key: &[u8]) -> Option<[&str; 2]> {
 
 /// Where the keys after a table begin that says nothing of the store's content, if a key is in one.
 pub(super) fn after_internal(key: &[u8]) -> Option<Vec<u8>> {
-    let table = *key.first().filter(|table| [META, CHUNKS, STAGE].contains(table))?;
+    let table = *key.first().filter(|table| [META, CHUNKS].contains(table))?;
     Some(vec![table + 1])
 }
 
@@ -84,30 +82,9 @@ pub(super) fn chunk(generation: u64, index: u32) -> Vec<u8> {
     key
 }
 
-/// All chunks of all generations.
-pub(super) fn chunks() -> RangeInclusive<Vec<u8>> {
-    chunk(0, 0)..=chunk(u64::MAX, u32::MAX)
-}
-
-pub(super) fn stage(index: u32) -> Vec<u8> {
-    let mut key = vec![STAGE];
-    key.extend_from_slice(&index.to_be_bytes());
-    key
-}
-
-/// All parts of a staged commit.
-pub(super) fn stages() -> RangeInclusive<Vec<u8>> {
-    stage(0)..=stage(u32::MAX)
-}
-
 /// The sequence that ends the key of an entry or a batch.
 pub(super) fn sequence(key: &[u8]) -> Option<Sequence> {
     key.last_chunk().map(|bytes| Sequence(u64::from_be_bytes(*bytes)))
-}
-
-/// The generation in the key of a chunk.
-pub(super) fn generation(key: &[u8]) -> Option<u64> {
-    key.get(1..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 fn numbered(table: u8, number: u64) -> Vec<u8> {

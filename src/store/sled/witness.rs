@@ -1,8 +1,7 @@
-//! How far the store was written, noted beside sled with each commit.
+//! How far the store was written, noted beside the journal with each commit.
 //!
-//! A crash may tear the end of sled's log, and damage there looks the same: sled cuts it off and says nothing. So each
-//! commit notes the head that it reached, after it is durable and before it is acknowledged: what was acknowledged and is
-//! gone is then missed. The note itself is not waited for; it is as safe as the system is after each commit, and safe from
+//! A crash may tear the end of the journal, and damage there looks the same: it is cut off. So each commit notes its
+//! number, after it is durable and before it is acknowledged: what was acknowledged and is gone is then missed. The note itself is not waited for; it is as safe as the system is after each commit, and safe from
 //! a power cut once a second.
 //!
 //! The file has two lines of 512 bytes, written in turn, each with a checksum: a write that is cut off leaves the other.
@@ -14,7 +13,6 @@ use std::{
 };
 
 use super::OpenError;
-use crate::store::Sequence;
 
 const LINES: u64 = 2;
 const LINE_BYTES: usize = 512;
@@ -34,10 +32,10 @@ impl Witness {
         Ok(Self { file, next: 0 })
     }
 
-    /// Notes that the store has reached a head, which must be durable.
-    pub(super) fn note(&mut self, head: Sequence) -> io::Result<()> {
+    /// Notes that the store has reached a commit, which must be durable.
+    pub(super) fn note(&mut self, number: u64) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(self.next * LINE_BYTES as u64))?;
-        self.file.write_all(line(head).as_bytes())?;
+        self.file.write_all(line(number).as_bytes())?;
         self.next = (self.next + 1) % LINES;
         Ok(())
     }
@@ -48,8 +46,8 @@ impl Witness {
     }
 }
 
-/// The head that the store has at least; none where there is no file.
-pub(super) fn read(path: &Path) -> Result<Option<Sequence>, OpenError> {
+/// The number of a commit that the store has at least; none where there is no file.
+pub(super) fn read(path: &Path) -> Result<Option<u64>, OpenError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -59,30 +57,30 @@ pub(super) fn read(path: &Path) -> Result<Option<Sequence>, OpenError> {
     newest.map(Some).ok_or_else(|| OpenError::Unreadable { file: path.to_owned() })
 }
 
-/// The text of a file that says one head in both its lines.
-pub(super) fn whole(head: Sequence) -> String {
-    line(head).repeat(2)
+/// The text of a file that says one number in both its lines.
+pub(super) fn whole(number: u64) -> String {
+    line(number).repeat(2)
 }
 
-fn line(head: Sequence) -> String {
-    let said = format!("partition 0 head {head}");
+fn line(number: u64) -> String {
+    let said = format!("partition 0 commit {number}");
     let sealed = format!("{said} checksum {:08x}", crc32fast::hash(said.as_bytes()));
     format!("{sealed:<width$}\n", width = LINE_BYTES - 1)
 }
 
-/// The head in a line; none where it is not what was written.
-fn parse(bytes: &[u8]) -> Option<Sequence> {
+/// The number in a line; none where it is not what was written.
+fn parse(bytes: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let number = text.strip_prefix("partition 0 head ")?.split(' ').next()?;
-    let head = number.parse().map(Sequence).ok()?;
-    (text == line(head)).then_some(head)
+    let number = text.strip_prefix("partition 0 commit ")?.split(' ').next()?;
+    let number = number.parse().ok()?;
+    (text == line(number)).then_some(number)
 }
 
 /// Reads anything as a line.
 #[cfg(any(test, fuzzing))]
 pub(super) fn fuzz(bytes: &[u8]) {
-    if let Some(head) = parse(bytes) {
-        assert_eq!(line(head).as_bytes(), bytes);
+    if let Some(number) = parse(bytes) {
+        assert_eq!(line(number).as_bytes(), bytes);
     }
 }
 
@@ -95,11 +93,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("witness");
         assert_eq!(read(&path).unwrap(), None);
-        fs::write(&path, whole(Sequence(6))).unwrap();
+        fs::write(&path, whole(6)).unwrap();
         let mut witness = Witness::open(&path).unwrap();
-        for head in 7..12 {
-            witness.note(Sequence(head)).unwrap();
-            assert_eq!(read(&path).unwrap(), Some(Sequence(head)));
+        for number in 7..12 {
+            witness.note(number).unwrap();
+            assert_eq!(read(&path).unwrap(), Some(number));
 
             let good = fs::read(&path).unwrap();
             assert_eq!(good.len(), 2 * LINE_BYTES);
@@ -110,7 +108,7 @@ mod tests {
                 fs::write(&path, bad).unwrap();
                 found.insert(read(&path).unwrap());
             }
-            assert_eq!(found, [Some(Sequence(head - 1)), Some(Sequence(head))].into());
+            assert_eq!(found, [Some(number - 1), Some(number)].into());
             for length in 0..LINE_BYTES {
                 fs::write(&path, &good[..length]).unwrap();
                 assert!(read(&path).is_err(), "{length}");

@@ -34,7 +34,7 @@ const TASK: &str = "HOLDPOINT_DAMAGE_TASK";
 const THIS_TEST: &str = "store::sled::tests::damage::damage_is_never_a_wrong_answer";
 
 /// Numbers that look random, and are the same for the same seed.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -45,11 +45,11 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn index(&mut self, bound: usize) -> usize {
+    pub(super) fn index(&mut self, bound: usize) -> usize {
         usize::try_from(self.below(bound as u64)).unwrap()
     }
 }
@@ -145,7 +145,9 @@ fn build(directory: &Path, history: &str, from: usize) {
             model.trim();
             continue;
         }
-        let store = SledStore::open(directory, &SledOptions::default()).unwrap();
+        // Some checkpoints in each run, and something left in the journal.
+        let options = SledOptions { checkpoint_bytes: 200_000, ..SledOptions::default() };
+        let store = SledStore::open(directory, &options).unwrap();
         model.run(run as u64, |batch| runtime.block_on(store.commit(FIRST, batch)).unwrap());
         runtime.block_on(store.trim(FIRST, model.trim())).unwrap();
         match end {

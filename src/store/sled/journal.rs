@@ -1,0 +1,417 @@
+//! The journal: what is acknowledged is here first, and in sled later.
+//!
+//! It is a row of files in `journal/`, each named after the first commit in it. A file has a header and then frames, one
+//! a commit, each with its number, its length and a checksum. Numbers have no gaps. A commit counts when its frame is
+//! durable; a crash can leave a part of the last frame, which then never counted, and nothing after it. Anything else
+//! that does not fit is damage.
+//!
+//! A checkpoint writes what is in the files into sled, and then removes them.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+
+use super::OpenError;
+use crate::store::{StoreId, barrier};
+
+/// What a file begins with, and which layout it has.
+const MAGIC: &[u8; 4] = b"HPJ1";
+/// Magic, the store's id, the number of the first commit, and the checksum of these.
+const HEADER_BYTES: usize = 4 + 16 + 8 + 4;
+/// The checksum of what follows, the length of the changes, and the number.
+const FRAME_HEADER_BYTES: usize = 4 + 4 + 8;
+
+const REMOVE: u8 = 0;
+const SET: u8 = 1;
+
+/// A key, with its new value or with none.
+pub(super) type Change = (Bytes, Option<Bytes>);
+
+/// The files, while commits are added to them.
+#[derive(Debug)]
+pub(super) struct Journal {
+    directory: PathBuf,
+    store: StoreId,
+    file: File,
+    /// The number of the last commit.
+    number: u64,
+    /// What commits take in the file.
+    bytes: u64,
+    frame: Vec<u8>,
+}
+
+impl Journal {
+    /// Begins a file after a commit.
+    pub(super) fn begin(directory: &Path, store: StoreId, number: u64) -> io::Result<Self> {
+        let file = create(directory, store, number + 1)?;
+        let directory = directory.to_owned();
+        Ok(Self { directory, store, file, number, bytes: 0, frame: Vec::new() })
+    }
+
+    /// The number of the last commit.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What was added since the file was begun.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds a commit, which is not durable yet.
+    pub(super) fn add(&mut self, changes: &[Change]) -> io::Result<()> {
+        self.number += 1;
+        self.frame.clear();
+        encode(self.number, changes, &mut self.frame);
+        self.file.write_all(&self.frame)?;
+        self.bytes += self.frame.len() as u64;
+        Ok(())
+    }
+
+    /// Makes durable what was added.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Begins another file; what was added must be durable.
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
+        self.file = create(&self.directory, self.store, self.number + 1)?;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Makes a file for the commits from a number on. One that is there has none in it.
+fn create(directory: &Path, store: StoreId, first: u64) -> io::Result<File> {
+    let mut file = File::create(directory.join(name(first)))?;
+    file.write_all(&header(store, first))?;
+    file.sync_all()?;
+    barrier::sync_directory(directory)?;
+    Ok(file)
+}
+
+/// Removes the files that have nothing after a commit, the oldest first.
+pub(super) fn remove_to(directory: &Path, number: u64) -> io::Result<()> {
+    let files = list(directory)?;
+    for pair in files.windows(2).take_while(|pair| pair[1].first <= number + 1) {
+        fs::remove_file(&pair[0].path)?;
+    }
+    Ok(())
+}
+
+/// Reads the commits after one, which sled has with all before it, gives the changes of each, and says how many there
+/// are in the store. What a crash left of a last commit is cut off.
+///
+/// # Errors
+/// [`OpenError::Unreadable`] names a file that is damaged, or the directory where one is missing; [`OpenError::Foreign`],
+/// [`OpenError::Io`].
+pub(super) fn recover(
+    directory: &Path,
+    store: StoreId,
+    after: u64,
+    mut take: impl FnMut(Vec<Change>),
+) -> Result<u64, OpenError> {
+    let mut files: VecDeque<Named> = list(directory).map_err(OpenError::io("list", directory))?.into();
+    while files.get(1).is_some_and(|second| second.first <= after + 1) {
+        files.pop_front();
+    }
+    let mut number = after;
+    while let Some(Named { first, path }) = files.pop_front() {
+        let bytes = fs::read(&path).map_err(OpenError::io("read", &path))?;
+        let damaged = || OpenError::Unreadable { file: path.clone() };
+        let is_last = files.is_empty();
+        let Some(frames) = frames_of(&bytes, store, first, &path)? else {
+            // Not even begun.
+            if is_last && !has_frame(&bytes, first) {
+                fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
+                break;
+            }
+            return Err(damaged());
+        };
+        if first > number + 1 {
+            return Err(OpenError::Unreadable { file: directory.to_owned() });
+        }
+        let mut next = first;
+        let mut rest = frames;
+        while let Some((changes, left)) = decode(rest, next) {
+            if next > number {
+                take(changes);
+                number = next;
+            }
+            (next, rest) = (next + 1, left);
+        }
+        if rest.is_empty() {
+            continue;
+        }
+        if !is_last || has_frame(rest, next) {
+            return Err(damaged());
+        }
+        cut(&path, (bytes.len() - rest.len()) as u64).map_err(OpenError::io("cut", &path))?;
+    }
+    Ok(number)
+}
+
+/// The frames in a file; none where it has no header.
+fn frames_of<'a>(
+    bytes: &'a [u8],
+    store: StoreId,
+    first: u64,
+    path: &Path,
+) -> Result<Option<&'a [u8]>, OpenError> {
+    let Some((found, frames)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    if *found == header(store, first) {
+        return Ok(Some(frames));
+    }
+    let (named, sum) = found.split_at(HEADER_BYTES - 4);
+    let is_whole = named.starts_with(MAGIC) && crc32fast::hash(named).to_be_bytes() == sum;
+    match uuid::Uuid::from_slice(&named[4..20]) {
+        Ok(other) if is_whole && other != store.0 => Err(OpenError::Foreign {
+            part: path.display().to_string(),
+            expected: store.0.to_string(),
+            found: other.to_string(),
+        }),
+        _ => Ok(None),
+    }
+}
+
+/// A file and the number of the first commit in it.
+struct Named {
+    first: u64,
+    path: PathBuf,
+}
+
+/// The files, the oldest first.
+fn list(directory: &Path) -> io::Result<Vec<Named>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Ok(first) = u64::from_str_radix(name, 16) {
+            files.push(Named { first, path });
+        }
+    }
+    files.sort_by_key(|file| file.first);
+    Ok(files)
+}
+
+/// Forgets the end of a file for good.
+fn cut(path: &Path, length: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+fn name(first: u64) -> String {
+    format!("{first:016x}")
+}
+
+fn header(store: StoreId, first: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let (named, sum) = header.split_at_mut(HEADER_BYTES - 4);
+    named[..4].copy_from_slice(MAGIC);
+    named[4..20].copy_from_slice(store.0.as_bytes());
+    named[20..].copy_from_slice(&first.to_be_bytes());
+    sum.copy_from_slice(&crc32fast::hash(named).to_be_bytes());
+    header
+}
+
+/// Puts a frame at the end of `frame`, which is empty.
+fn encode(number: u64, changes: &[Change], frame: &mut Vec<u8>) {
+    frame.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
+    for (key, value) in changes {
+        frame.push(if value.is_some() { SET } else { REMOVE });
+        put(frame, key);
+        if let Some(value) = value {
+            put(frame, value);
+        }
+    }
+    let length = length(frame.len() - FRAME_HEADER_BYTES);
+    frame[4..8].copy_from_slice(&length);
+    frame[8..16].copy_from_slice(&number.to_be_bytes());
+    let sum = crc32fast::hash(&frame[4..]);
+    frame[..4].copy_from_slice(&sum.to_be_bytes());
+}
+
+fn put(frame: &mut Vec<u8>, part: &[u8]) {
+    frame.extend_from_slice(&length(part.len()));
+    frame.extend_from_slice(part);
+}
+
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).expect("a commit is far smaller").to_be_bytes()
+}
+
+/// The changes in the frame of a commit, and what follows it; none where it is not whole.
+fn decode(bytes: &[u8], number: u64) -> Option<(Vec<Change>, &[u8])> {
+    let (content, rest) = frame(bytes, number)?;
+    Some((changes(content)?, rest))
+}
+
+/// The content of the frame with a number at the beginning of some bytes, and what follows it.
+fn frame(bytes: &[u8], number: u64) -> Option<(&[u8], &[u8])> {
+    let (sum, after) = bytes.split_first_chunk::<4>()?;
+    let (length, after) = after.split_first_chunk::<4>()?;
+    let (found, after) = after.split_first_chunk::<8>()?;
+    if u64::from_be_bytes(*found) != number {
+        return None;
+    }
+    let (content, rest) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    let summed = &bytes[4..FRAME_HEADER_BYTES + content.len()];
+    (crc32fast::hash(summed) == u32::from_be_bytes(*sum)).then_some((content, rest))
+}
+
+/// Whether a frame of a commit, or of one that could follow it in so many bytes, is anywhere in them.
+fn has_frame(bytes: &[u8], number: u64) -> bool {
+    let numbers = number..=number + (bytes.len() / FRAME_HEADER_BYTES) as u64;
+    (0..bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1)).any(|at| {
+        let found = bytes[at + 8..].first_chunk().map(|number| u64::from_be_bytes(*number));
+        found.is_some_and(|found| numbers.contains(&found) && frame(&bytes[at..], found).is_some())
+    })
+}
+
+fn changes(mut content: &[u8]) -> Option<Vec<Change>> {
+    let mut changes = Vec::new();
+    while let Some((&flag, rest)) = content.split_first() {
+        content = rest;
+        let key = part(&mut content)?;
+        match flag {
+            REMOVE => changes.push((key, None)),
+            SET => changes.push((key, Some(part(&mut content)?))),
+            _ => return None,
+        }
+    }
+    Some(changes)
+}
+
+fn part(bytes: &mut &[u8]) -> Option<Bytes> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    *bytes = rest;
+    Some(Bytes::copy_from_slice(part))
+}
+
+/// Reads anything as frames.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &[u8]) {
+    for number in 0..3 {
+        if let Some((changes, rest)) = decode(bytes, number) {
+            let mut again = Vec::new();
+            encode(number, &changes, &mut again);
+            assert_eq!([&again, rest].concat(), bytes);
+            assert!(has_frame(bytes, number));
+        }
+    }
+    let _ = changes(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const STORE: StoreId = StoreId(Uuid::from_u128(7));
+
+    fn change(number: u64) -> Vec<Change> {
+        vec![
+            (Bytes::from(format!("key {number}")), Some(Bytes::from(vec![b'v'; 100]))),
+            (Bytes::from("gone"), None),
+        ]
+    }
+
+    fn add(journal: &mut Journal, numbers: std::ops::RangeInclusive<u64>) {
+        for number in numbers {
+            journal.add(&change(number)).unwrap();
+        }
+    }
+
+    /// The last number, and how many commits were given.
+    fn recovered(place: &TempDir, after: u64) -> Result<(u64, usize), String> {
+        let mut taken = Vec::new();
+        let number = recover(place.path(), STORE, after, |changes| taken.push(changes));
+        let number = number.map_err(|error| error.to_string())?;
+        let expected: Vec<_> = (after + 1..=number).map(change).collect();
+        assert_eq!(taken, expected);
+        Ok((number, taken.len()))
+    }
+
+    /// Two files: with the commits 1 to 3, and 4 to 6.
+    fn written() -> TempDir {
+        let place = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(place.path(), STORE, 0).unwrap();
+        add(&mut journal, 1..=3);
+        journal.rotate().unwrap();
+        add(&mut journal, 4..=6);
+        assert_eq!(journal.number(), 6);
+        place
+    }
+
+    #[test]
+    fn what_was_added_is_found() {
+        let place = written();
+        assert_eq!(recovered(&place, 0), Ok((6, 6)));
+        assert_eq!(recovered(&place, 2), Ok((6, 4)));
+        assert_eq!(recovered(&place, 6), Ok((6, 0)));
+        assert_eq!(recovered(&place, 9), Ok((9, 0)), "a checkpoint may have outlived its files");
+        remove_to(place.path(), 2).unwrap();
+        assert_eq!(recovered(&place, 0), Ok((6, 6)));
+        remove_to(place.path(), 3).unwrap();
+        assert_eq!(recovered(&place, 3), Ok((6, 3)));
+        let gap = recovered(&place, 2).unwrap_err();
+        assert!(gap.contains("is damaged"), "{gap}");
+    }
+
+    #[test]
+    fn a_torn_end_never_counted() {
+        let last = |place: &TempDir| place.path().join(name(4));
+        let whole = fs::read(last(&written())).unwrap();
+        let frame = (whole.len() - HEADER_BYTES) / 3;
+        for length in 0..whole.len() {
+            let place = written();
+            fs::write(last(&place), &whole[..length]).unwrap();
+            let number = 3 + (length.saturating_sub(HEADER_BYTES) / frame) as u64;
+            assert_eq!(recovered(&place, 0), Ok((number, usize::try_from(number).unwrap())), "{length}");
+            // It goes on from there.
+            let mut journal = Journal::begin(place.path(), STORE, number).unwrap();
+            add(&mut journal, number + 1..=number + 2);
+            assert_eq!(recovered(&place, 0), Ok((number + 2, usize::try_from(number).unwrap() + 2)));
+        }
+    }
+
+    #[test]
+    fn damage_is_refused_or_an_end_that_is_missed() {
+        for file in [1, 4] {
+            let place = written();
+            let path = place.path().join(name(file));
+            let whole = fs::read(&path).unwrap();
+            let frame = (whole.len() - HEADER_BYTES) / 3;
+            let last = whole.len() - frame;
+            for index in 0..whole.len() {
+                let mut bad = whole.clone();
+                bad[index] ^= 1;
+                fs::write(&path, &bad).unwrap();
+                let found = recovered(&place, 0);
+                // The head that the witness has is 6: what ends before it is refused.
+                let is_end = file == 4 && index >= last;
+                assert_eq!(found, if is_end { Ok((5, 5)) } else { found.clone() }, "{file} {index}");
+                assert!(is_end || found.is_err(), "{file} {index}: {found:?}");
+                fs::write(&path, &whole).unwrap();
+            }
+            fs::remove_file(&path).unwrap();
+            assert!(file == 4 || recovered(&place, 0).is_err());
+        }
+    }
+
+    #[test]
+    fn the_journal_of_another_store_is_refused() {
+        let place = written();
+        let refused = recover(place.path(), StoreId(Uuid::from_u128(8)), 0, |_| ());
+        assert!(matches!(refused, Err(OpenError::Foreign { .. })), "{refused:?}");
+    }
+}

@@ -1,0 +1,212 @@
+//! The store as it is read: what sled has, and over it the changes that are in the journal and not in sled yet.
+//!
+//! Those are in two layers. Commits go into the upper one. A checkpoint takes it for the lower one, which does not change
+//! any more, writes it into sled, and drops it: whatever is read is in one of the three at each moment.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+    iter::{self, Peekable},
+    ops::{Bound, RangeBounds},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+
+use super::{database::Database, failed, journal::Change, value};
+use crate::store::Result;
+
+/// How many changes a range takes over at once.
+const PAGE: usize = 64;
+
+/// The newest changes of some keys, in order; a value, or that there is none.
+pub(super) type Layer = BTreeMap<Bytes, Option<Bytes>>;
+
+/// sled, and the layers over it.
+pub(super) struct View {
+    pub(super) tree: Database,
+    recent: RwLock<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    upper: Layer,
+    lower: Arc<Layer>,
+}
+
+impl View {
+    /// With what the journal has.
+    pub(super) fn new(tree: Database, recent: Layer) -> Self {
+        Self { tree, recent: RwLock::new(Recent { upper: recent, lower: Arc::default() }) }
+    }
+
+    /// Shows changes, all at once.
+    pub(super) fn show(&self, changes: Vec<Change>) {
+        self.change(|recent| recent.upper.extend(changes));
+    }
+
+    /// Takes the upper layer for the lower one, which must be dropped.
+    pub(super) fn freeze(&self) -> Arc<Layer> {
+        self.change(|recent| {
+            debug_assert!(recent.lower.is_empty(), "one checkpoint at a time");
+            recent.lower = Arc::new(std::mem::take(&mut recent.upper));
+            Arc::clone(&recent.lower)
+        })
+    }
+
+    /// Drops the lower layer, which sled has now.
+    pub(super) fn thaw(&self) {
+        // Dropped when others can go on.
+        let _lower = self.change(|recent| std::mem::take(&mut recent.lower));
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let recent = self.look(|recent| recent.get(key));
+        recent.map_or_else(|| value::get(&self.tree, key), Ok)
+    }
+
+    /// Keys with their values, in order or, where `reverse`, from the last to the first. It is not one moment.
+    pub(super) fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>, reverse: bool) -> Range<'_> {
+        let bound = |bound: Bound<&K>| bound.map(|key| Bytes::copy_from_slice(key.as_ref()));
+        let (start, end) = (bound(range.start_bound()), bound(range.end_bound()));
+        let is_empty = is_empty(&start, &end);
+        let items: Items = match self.tree.range::<Bytes, _>((start.clone(), end.clone())) {
+            _ if is_empty => Box::new(iter::empty()),
+            items if reverse => Box::new(items.rev()),
+            items => Box::new(items),
+        };
+        let (items, page) = (items.peekable(), VecDeque::new());
+        Range { view: self, start, end, reverse, page, is_last_page: is_empty, items }
+    }
+
+    /// What sled has at a key.
+    fn resolve(&self, key: &::sled::IVec, raw: ::sled::IVec) -> Result<Option<(Bytes, Bytes)>> {
+        let value = value::resolve(&self.tree, key, raw)?;
+        Ok(value.map(|value| (Bytes::copy_from_slice(key), value)))
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Recent) -> T) -> T {
+        look(&self.recent.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Recent) -> T) -> T {
+        change(&mut self.recent.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Recent {
+    /// The newest change of a key.
+    fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        self.upper.get(key).or_else(|| self.lower.get(key)).cloned()
+    }
+
+    /// The first changes of a range, or the last ones, from its end.
+    fn page(&self, start: &Bound<Bytes>, end: &Bound<Bytes>, reverse: bool) -> VecDeque<Change> {
+        let range = (start.as_ref(), end.as_ref());
+        let (upper, lower) = (self.upper.range::<Bytes, _>(range), self.lower.range::<Bytes, _>(range));
+        if reverse { merged(upper.rev(), lower.rev(), true) } else { merged(upper, lower, false) }
+    }
+}
+
+/// Whether no key can be in a range.
+fn is_empty(start: &Bound<Bytes>, end: &Bound<Bytes>) -> bool {
+    match (start, end) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => {
+            start >= end
+        }
+    }
+}
+
+/// The first of two sequences in the same order; of what is in both, the upper one.
+fn merged<'a>(
+    upper: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+    lower: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+    reverse: bool,
+) -> VecDeque<Change> {
+    let (mut upper, mut lower) = (upper.peekable(), lower.peekable());
+    let mut page = VecDeque::with_capacity(PAGE);
+    while page.len() < PAGE {
+        let next = match (upper.peek(), lower.peek()) {
+            (Some((above, _)), Some((below, _))) if above == below => {
+                lower.next();
+                upper.next()
+            }
+            (Some((above, _)), Some((below, _))) if (above < below) != reverse => upper.next(),
+            (_, Some(_)) => lower.next(),
+            (_, None) => upper.next(),
+        };
+        let Some((key, value)) = next else { break };
+        page.push_back((key.clone(), value.clone()));
+    }
+    page
+}
+
+type Items = Box<dyn Iterator<Item = ::sled::Result<(::sled::IVec, ::sled::IVec)>>>;
+
+/// See [`View::range`].
+pub(super) struct Range<'v> {
+    view: &'v View,
+    /// What is left of it, beyond the page.
+    start: Bound<Bytes>,
+    end: Bound<Bytes>,
+    reverse: bool,
+    /// The next changes of the layers.
+    page: VecDeque<Change>,
+    /// No more follow on them.
+    is_last_page: bool,
+    items: Peekable<Items>,
+}
+
+impl Range<'_> {
+    fn turn_page(&mut self) {
+        self.page = self.view.look(|recent| recent.page(&self.start, &self.end, self.reverse));
+        self.is_last_page = self.page.len() < PAGE;
+        if let Some((last, _)) = self.page.back() {
+            let border = if self.reverse { &mut self.end } else { &mut self.start };
+            *border = Bound::Excluded(last.clone());
+        }
+    }
+
+    /// Whether sled's next item comes before the next change, in its place, or after it.
+    fn item_to_change(&mut self) -> Ordering {
+        match (self.items.peek(), self.page.front()) {
+            (None, _) => Ordering::Greater,
+            (Some(Err(_)), _) | (_, None) => Ordering::Less,
+            (Some(Ok((item, _))), Some((change, _))) => {
+                let order = (**item).cmp(change);
+                if self.reverse { order.reverse() } else { order }
+            }
+        }
+    }
+}
+
+impl Iterator for Range<'_> {
+    type Item = Result<(Bytes, Bytes)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.page.is_empty() && !self.is_last_page {
+                self.turn_page();
+            }
+            let order = self.item_to_change();
+            if order.is_lt() {
+                match self.items.next()?.map_err(failed).and_then(|(key, raw)| self.view.resolve(&key, raw)) {
+                    // Removed since it was read.
+                    Ok(None) => {}
+                    Ok(Some(item)) => return Some(Ok(item)),
+                    Err(error) => return Some(Err(error)),
+                }
+                continue;
+            }
+            if order.is_eq() {
+                self.items.next();
+            }
+            if let (key, Some(value)) = self.page.pop_front()? {
+                return Some(Ok((key, value)));
+            }
+        }
+    }
+}

@@ -64,6 +64,9 @@ pub struct StoreConfig {
     /// How much is gathered in the journal, and kept in memory, until it is written into the database: at most twice as much is
     /// there. More of it writes less, where the same records change again and again, and makes a start after a crash longer.
     pub checkpoint_bytes: u64,
+    /// The database's files are written anew when they take more than this, and three times what is in them. Meanwhile they
+    /// take about twice what is in them beside.
+    pub compaction_bytes_min: u64,
     /// The room that there must be on the disk of [`Config::data_dir`]: with less, what would add to the store is refused,
     /// while reads and deletions go on.
     pub free_bytes_min: u64,
@@ -239,6 +242,7 @@ impl Default for StoreConfig {
             kind: StoreKind::Sled,
             cache_bytes: 64 << 20,
             checkpoint_bytes: 64 << 20,
+            compaction_bytes_min: 64 << 20,
             free_bytes_min: 256 << 20,
         }
     }
@@ -446,7 +450,7 @@ impl Config {
         }
     }
 
-    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 34] {
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 35] {
         const KIB: u64 = 1 << 10;
         const GIB: u64 = 1 << 30;
 
@@ -455,6 +459,7 @@ impl Config {
             ("drain_seconds", *drain_seconds, 0..=3_600),
             ("store.cache_bytes", store.cache_bytes, 1_024 * KIB..=1_024 * GIB),
             ("store.checkpoint_bytes", store.checkpoint_bytes, 64 * KIB..=64 * GIB),
+            ("store.compaction_bytes_min", store.compaction_bytes_min, 1_024 * KIB..=1 << 60),
             ("store.free_bytes_min", store.free_bytes_min, 0..=1 << 60),
             ("auth.leeway_seconds", auth.leeway_seconds, 0..=600),
             ("tls.handshake_seconds", tls.handshake_seconds, 1..=600),
@@ -706,7 +711,7 @@ mod tests {
                 invalid configuration
                   log.colour: no such key among format, filter (environment variable HOLDPOINT_LOG__COLOUR)
                 invalid configuration
-                  store.name: no such key among kind, cache_bytes, checkpoint_bytes, free_bytes_min (flag for store.name)
+                  store.name: no such key among kind, cache_bytes, checkpoint_bytes, compaction_bytes_min, free_bytes_min (flag for store.name)
             "#]],
         );
     }
@@ -996,6 +1001,7 @@ mod tests {
             kind = "sled"
             cache_bytes = 67108864
             checkpoint_bytes = 67108864
+            compaction_bytes_min = 67108864
             free_bytes_min = 268435456
 
             [log]

@@ -74,8 +74,9 @@ impl Damage {
 
 /// Copies a data directory that no process has open.
 pub fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.join("sled/blobs")).unwrap();
-    fs::create_dir_all(to.join("journal")).unwrap();
+    for place in directories(from) {
+        fs::create_dir_all(to.join(place)).unwrap();
+    }
     for file in files(from) {
         fs::copy(from.join(&file), to.join(&file)).unwrap();
     }
@@ -83,15 +84,23 @@ pub fn copy(from: &Path, to: &Path) {
 
 /// The files of a directory, relative to it, in order.
 fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    below(directory).into_iter().filter(|path| directory.join(path).is_file()).collect()
+}
+
+/// The directories of a directory, relative to it.
+fn directories(directory: &Path) -> Vec<PathBuf> {
+    below(directory).into_iter().filter(|path| directory.join(path).is_dir()).collect()
+}
+
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
     let mut left = vec![directory.to_owned()];
     while let Some(place) = left.pop() {
         for item in fs::read_dir(&place).unwrap() {
             let path = item.unwrap().path();
+            found.push(path.strip_prefix(directory).unwrap().to_owned());
             if path.is_dir() {
                 left.push(path);
-            } else {
-                found.push(path.strip_prefix(directory).unwrap().to_owned());
             }
         }
     }

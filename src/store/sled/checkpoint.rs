@@ -3,21 +3,33 @@
 //! A checkpoint writes the last change of each key, in the order of keys, in as many steps as it takes, then how far it has
 //! come, and makes that durable. Only then does the journal lose the files. One that is cut off is done again after the
 //! next start: meanwhile each key that it may have written is read from the journal.
+//!
+//! The thread is the only one that writes into sled, so it is the one that writes it anew as well
+//! ([`compaction`](super::compaction)).
 
 use std::{
     path::PathBuf,
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{self, TryRecvError},
+        mpsc::{self, RecvTimeoutError, TryRecvError},
     },
     thread,
+    time::Instant,
 };
 
 use ::sled::{Batch, Tree};
 use bytes::Bytes;
 
-use super::{Shared, Step, committer::Panicked, failed, journal, open, tables, value, view::Layer};
+use super::{
+    Shared, Step,
+    committer::{Panicked, unwritten},
+    compaction::Compacting,
+    failed, journal, open,
+    segments::Empty,
+    tables, value,
+    view::Layer,
+};
 use crate::store::{Error, Result};
 
 /// About the size of one step. sled holds readers up while it applies one.
@@ -30,6 +42,8 @@ pub(super) struct Checkpoint {
     pub(super) number: u64,
     /// The next generation of chunks.
     pub(super) generation: u64,
+    /// What keys and values take, about: a checkpoint that is done again may count some of them twice.
+    pub(super) live_bytes: u64,
 }
 
 /// The first generation of chunks after so many starts. No two starts have one in common: what an old value says of its chunks,
@@ -42,15 +56,16 @@ impl Checkpoint {
     /// The one that sled has; before the first commit where it has none.
     pub(super) fn read(tree: &Tree) -> Result<Self> {
         let Some(bytes) = value::get(tree, tables::CHECKPOINT)? else { return Ok(Self::default()) };
-        let (&[number, generation], []) = bytes.as_chunks() else {
+        let (&[number, generation, live_bytes], []) = bytes.as_chunks() else {
             return Err(value::corrupt(tables::CHECKPOINT, "is no checkpoint"));
         };
-        Ok(Self { number: u64::from_be_bytes(number), generation: u64::from_be_bytes(generation) })
+        let [number, generation, live_bytes] = [number, generation, live_bytes].map(u64::from_be_bytes);
+        Ok(Self { number, generation, live_bytes })
     }
 
     /// Notes it, not durably yet.
     pub(super) fn write(self, tree: &Tree) -> Result<()> {
-        let numbers = [self.number.to_be_bytes(), self.generation.to_be_bytes()];
+        let numbers = [self.number, self.generation, self.live_bytes].map(u64::to_be_bytes);
         let stored = value::encode(tables::CHECKPOINT, numbers.as_flattened());
         tree.insert(tables::CHECKPOINT, stored).map_err(failed)?;
         Ok(())
@@ -58,27 +73,39 @@ impl Checkpoint {
 
     /// Removes the chunks that a later checkpoint left when it was cut off.
     pub(super) fn sweep(self, tree: &Tree) -> Result<()> {
-        let mut steps = Steps::new(tree, self.generation);
+        let mut steps = Steps::new(tree, self);
         for item in tree.range(tables::chunk(self.generation, 0)..=tables::chunk(u64::MAX, u32::MAX)) {
             let (key, _) = item.map_err(failed)?;
             steps.unit(vec![(key.to_vec(), None)])?;
         }
-        steps.finish().map(drop)
+        steps.finish(self.number).map(drop)
     }
 }
 
 /// Values on their way into sled: cut into chunks where they are large, and many in a step.
 pub(super) struct Steps<'t> {
     tree: &'t Tree,
+    /// Another database that has the keys before one as well.
+    mirror: Option<(&'t Tree, &'t [u8])>,
     step: Batch,
+    mirrored: Batch,
+    mirror_failure: Option<Error>,
     bytes: usize,
     generation: u64,
+    live_bytes: u64,
 }
 
 impl<'t> Steps<'t> {
-    /// `generation` is the next one for chunks.
-    pub(super) fn new(tree: &'t Tree, generation: u64) -> Self {
-        Self { tree, step: Batch::default(), bytes: 0, generation }
+    /// After a checkpoint.
+    pub(super) fn new(tree: &'t Tree, after: Checkpoint) -> Self {
+        let Checkpoint { number: _, generation, live_bytes } = after;
+        let (step, mirrored) = Default::default();
+        Self { tree, mirror: None, step, mirrored, mirror_failure: None, bytes: 0, generation, live_bytes }
+    }
+
+    /// Writes the keys before one into another database as well.
+    pub(super) fn mirrored(self, mirror: Option<(&'t Tree, &'t [u8])>) -> Self {
+        Self { mirror, ..self }
     }
 
     /// Sets a key or removes it, with the chunks of what is there.
@@ -90,6 +117,8 @@ impl<'t> Steps<'t> {
                 *generation += 1;
                 *generation - 1
             });
+            self.live_bytes +=
+                parts.iter().map(|(key, stored)| (key.len() + stored.len()) as u64).sum::<u64>();
             let last = parts.pop();
             // Chunks that nothing leads to may come in any step before.
             for (key, stored) in parts {
@@ -101,8 +130,10 @@ impl<'t> Steps<'t> {
         }
         // A reader who misses chunks finds another value.
         if let Some(raw) = self.tree.get(key).map_err(failed)? {
-            let replaced = value::chunks_of(key, &raw)?;
-            unit.extend(replaced.into_iter().flat_map(value::Chunks::keys).map(|key| (key, None)));
+            let chunks = value::chunks_of(key, &raw)?;
+            let replaced = (key.len() + raw.len()) as u64 + chunks.map_or(0, value::Chunks::stored_bytes);
+            self.live_bytes = self.live_bytes.saturating_sub(replaced);
+            unit.extend(chunks.into_iter().flat_map(value::Chunks::keys).map(|key| (key, None)));
         }
         self.unit(unit)
     }
@@ -111,23 +142,36 @@ impl<'t> Steps<'t> {
     fn unit(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<()> {
         for (key, stored) in changes {
             self.bytes += key.len() + stored.as_ref().map_or(0, Vec::len);
-            match stored {
-                Some(stored) => self.step.insert(key, stored),
-                None => self.step.remove(key),
+            if self.mirror.is_some_and(|(_, end)| *key < *end) {
+                put(&mut self.mirrored, key.clone(), stored.clone());
             }
+            put(&mut self.step, key, stored);
         }
         if self.bytes < STEP_BYTES { Ok(()) } else { self.apply() }
     }
 
     fn apply(&mut self) -> Result<()> {
         self.bytes = 0;
+        let mirrored = std::mem::take(&mut self.mirrored);
+        if let Some(Err(error)) = self.mirror.map(|(mirror, _)| mirror.apply_batch(mirrored)) {
+            (self.mirror, self.mirror_failure) = (None, Some(failed(error)));
+        }
         self.tree.apply_batch(std::mem::take(&mut self.step)).map_err(failed)
     }
 
-    /// Applies what is left, and says which generation of chunks is next.
-    pub(super) fn finish(mut self) -> Result<u64> {
+    /// Applies what is left, and says what a checkpoint of a commit has to note then, and why the other database does not have
+    /// all of it.
+    pub(super) fn finish(mut self, number: u64) -> Result<(Checkpoint, Option<Error>)> {
         self.apply()?;
-        Ok(self.generation)
+        let checkpoint = Checkpoint { number, generation: self.generation, live_bytes: self.live_bytes };
+        Ok((checkpoint, self.mirror_failure))
+    }
+}
+
+fn put(step: &mut Batch, key: Vec<u8>, stored: Option<Vec<u8>>) {
+    match stored {
+        Some(stored) => step.insert(key, stored),
+        None => step.remove(key),
     }
 }
 
@@ -147,11 +191,11 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(super) fn start(shared: Arc<Shared>, generation: u64) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, behind: Behind) -> std::io::Result<Self> {
         let (tasks, waiting) = mpsc::channel();
         let (told, outcomes) = mpsc::channel();
         let journal = shared.directory.journal();
-        let work = Work { shared: Arc::clone(&shared), journal, generation };
+        let work = Work { shared: Arc::clone(&shared), journal, behind };
         let thread =
             thread::Builder::new().name("checkpointer".to_owned()).spawn(|| work.run(waiting, told))?;
         Ok(Self { shared, tasks: Some(tasks), outcomes, thread: Some(thread), is_at_work: false })
@@ -218,45 +262,93 @@ fn ended() -> Error {
     Error::Failed(Arc::new(Ended))
 }
 
+/// Where checkpoints go.
+pub(super) struct Behind {
+    /// The last one.
+    pub(super) checkpoint: Checkpoint,
+    pub(super) empty: Empty,
+    pub(super) compacting: Compacting,
+}
+
 /// What the thread owns.
 struct Work {
     shared: Arc<Shared>,
     journal: PathBuf,
-    generation: u64,
+    behind: Behind,
 }
 
 impl Work {
     #[expect(clippy::needless_pass_by_value, reason = "who waits is told that the thread has ended")]
     fn run(mut self, tasks: mpsc::Receiver<Task>, told: mpsc::Sender<Result<()>>) {
-        while let Ok(task) = tasks.recv() {
-            let shared = Arc::clone(&self.shared);
-            let outcome = open::guarded(&shared.view.tree, || self.checkpoint(task))
-                .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic)))));
-            if let Err(failure) = &outcome {
-                self.shared.fail(failure);
-            }
-            if told.send(outcome).is_err() {
-                return;
+        loop {
+            let task = match self.behind.compacting.pause() {
+                None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(pause) => tasks.recv_timeout(pause),
+            };
+            match task {
+                Ok(task) => {
+                    let began = Instant::now();
+                    let outcome = self.guarded(|work| work.checkpoint(task));
+                    let took = began.elapsed();
+                    if told.send(outcome).is_err() {
+                        return;
+                    }
+                    // Where one checkpoint follows on another there is no time between them.
+                    while self.behind.compacting.copied().is_some() && began.elapsed() < took * 3 / 2 {
+                        _ = self.guarded(Self::compact);
+                    }
+                }
+                // A failure is told to the next who asks.
+                Err(RecvTimeoutError::Timeout) => _ = self.guarded(Self::compact),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
+    fn guarded(&mut self, write: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let outcome = open::guarded(|| shared.view.tree(), || write(self))
+            .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic)))));
+        if let Err(failure) = &outcome {
+            self.shared.fail(failure);
+        }
+        outcome
+    }
+
+    fn compact(&mut self) -> Result<()> {
+        let behind = &mut self.behind;
+        if let Some(rewritten) = behind.compacting.go_on(&self.shared, behind.checkpoint)? {
+            (behind.empty, behind.checkpoint) = (rewritten.empty, rewritten.checkpoint);
+        }
+        Ok(())
+    }
+
     fn checkpoint(&mut self, Task { layer, number }: Task) -> Result<()> {
-        let tree = &self.shared.view.tree;
-        let mut steps = Steps::new(tree, self.generation);
+        let tree = self.shared.view.tree();
+        let behind = &mut self.behind;
+        let mut steps = Steps::new(&tree, behind.checkpoint).mirrored(behind.compacting.copied());
         for (key, value) in layer.iter() {
             if self.shared.is_closing.load(Ordering::Relaxed) {
                 return Err(ended());
             }
             steps.write(key, value.as_ref())?;
         }
-        self.generation = steps.finish()?;
+        let (checkpoint, mirror_failure) = steps.finish(number)?;
+        behind.checkpoint = checkpoint;
+        if let Some(error) = mirror_failure {
+            behind.compacting.leave(&self.shared, &error);
+        }
         self.shared.reach(Step::Checkpoint)?;
-        // All before it must be durable first, since sled does not keep the order of steps that it was not asked to flush.
+        // What it covers must be durable before it is.
         tree.flush().map_err(failed)?;
-        Checkpoint { number, generation: self.generation }.write(tree)?;
+        behind.checkpoint.write(&tree)?;
         tree.flush().map_err(failed)?;
         self.shared.view.thaw();
-        journal::remove_to(&self.journal, number).map_err(|error| Error::Failed(Arc::new(error)))
+        journal::remove_to(&self.journal, number).map_err(unwritten)?;
+        if behind.empty.update().map_err(unwritten)? {
+            self.shared.directory.note_empty_segments(behind.empty.numbers()).map_err(unwritten)?;
+        }
+        behind.compacting.consider(&self.shared, behind.checkpoint);
+        Ok(())
     }
 }

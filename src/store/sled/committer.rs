@@ -21,15 +21,16 @@ use tokio::sync::oneshot;
 
 use super::{
     Durable, Shared, Step,
-    checkpoint::Checkpointer,
+    checkpoint::{Behind, Checkpointer},
     export::Exporting,
     journal::{Change, Journal},
-    open,
-    segments::Empty,
-    tables, trim,
+    open, tables, trim,
     witness::Witness,
 };
 use crate::store::{Batch, Error, Result, Sequence, export::log_batch, log::head_after};
+
+/// What was committed is in sled after about so long, however little has gathered.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the witness is made safe from a power cut.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
@@ -61,9 +62,9 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn start(shared: Arc<Shared>, writing: Writing) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, writing: Writing, behind: Behind) -> std::io::Result<Self> {
         let (sender, requests) = mpsc::channel();
-        let checkpointer = Checkpointer::start(Arc::clone(&shared), writing.generation)?;
+        let checkpointer = Checkpointer::start(Arc::clone(&shared), behind)?;
         let worker = Worker {
             shared,
             applied: 0,
@@ -71,6 +72,7 @@ impl Committer {
             trims: VecDeque::new(),
             witnessed: writing.journal.number(),
             witnessed_at: Instant::now(),
+            checkpoint_at: Instant::now(),
             checkpointer,
             writing,
         };
@@ -109,17 +111,14 @@ impl Drop for Committer {
     }
 }
 
-/// What is written, and where.
+/// What is written with each commit, and where.
 pub(super) struct Writing {
     pub(super) journal: Journal,
     /// What of the journal was there at the start, and is in no checkpoint yet.
     pub(super) inherited_bytes: u64,
     /// So much gathers in the journal until a checkpoint is begun.
     pub(super) checkpoint_bytes: u64,
-    /// The next generation of chunks.
-    pub(super) generation: u64,
     pub(super) witness: Witness,
-    pub(super) empty: Empty,
 }
 
 /// What the thread owns.
@@ -134,6 +133,8 @@ struct Worker {
     /// The commit that the witness shows also after a power cut.
     witnessed: u64,
     witnessed_at: Instant,
+    /// When the last checkpoint was begun.
+    checkpoint_at: Instant,
 }
 
 impl Worker {
@@ -155,9 +156,12 @@ impl Worker {
                 Ok(None) => self.trim(),
                 Err(Closed) => return,
             }
+            // A failure is told to the next who asks.
             if self.witness_is_due() {
-                // A failure is told to the next who asks.
                 let _ = self.guarded(Self::sync_witness);
+            }
+            if self.failure.is_none() {
+                let _ = self.guarded(Self::gather);
             }
         }
     }
@@ -172,7 +176,8 @@ impl Worker {
                 Err(TryRecvError::Disconnected) => Err(Closed),
             };
         }
-        if self.is_ahead_of_witness() || !self.trims.is_empty() {
+        let is_behind = self.failure.is_none() && (self.is_ahead_of_witness() || self.gathered() > 0);
+        if is_behind || !self.trims.is_empty() {
             let wait = WITNESS_EVERY.saturating_sub(self.witnessed_at.elapsed());
             return match requests.recv_timeout(wait) {
                 Ok(request) => Ok(Some(request)),
@@ -189,7 +194,7 @@ impl Worker {
             return Err(failure.clone());
         }
         let shared = Arc::clone(&self.shared);
-        let outcome = open::guarded(&shared.view.tree, || write(self))
+        let outcome = open::guarded(|| shared.view.tree(), || write(self))
             .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic)))));
         if let Err(failure) = &outcome {
             self.failure = Some(failure.clone());
@@ -211,7 +216,7 @@ impl Worker {
         shared.head.send_replace(head);
         drop(exporting);
         shared.durable.send_modify(|durable| durable.applied = self.applied);
-        self.gather()
+        Ok(())
     }
 
     /// Makes changes durable.
@@ -227,10 +232,12 @@ impl Worker {
         self.writing.witness.note(self.writing.journal.number()).map_err(unwritten)
     }
 
-    /// Begins a checkpoint where enough has gathered.
+    /// Begins a checkpoint where enough has gathered, or something long ago.
     fn gather(&mut self) -> Result<()> {
-        let gathered = self.writing.inherited_bytes + self.writing.journal.bytes();
-        if gathered < self.writing.checkpoint_bytes {
+        let gathered = self.gathered();
+        let is_due =
+            gathered >= self.writing.checkpoint_bytes || self.checkpoint_at.elapsed() >= CHECKPOINT_EVERY;
+        if gathered == 0 || !is_due {
             return Ok(());
         }
         if self.checkpointer.is_at_work()? {
@@ -242,9 +249,15 @@ impl Worker {
         self.checkpoint()
     }
 
+    /// How much is in no checkpoint that was begun.
+    fn gathered(&self) -> u64 {
+        self.writing.inherited_bytes + self.writing.journal.bytes()
+    }
+
     fn checkpoint(&mut self) -> Result<()> {
         self.writing.journal.rotate().map_err(unwritten)?;
         self.writing.inherited_bytes = 0;
+        self.checkpoint_at = Instant::now();
         self.checkpointer.begin(self.writing.journal.number());
         Ok(())
     }
@@ -252,7 +265,7 @@ impl Worker {
     /// Leaves nothing in the journal alone.
     fn close(&mut self) -> Result<()> {
         self.checkpointer.wait()?;
-        if self.writing.inherited_bytes + self.writing.journal.bytes() > 0 {
+        if self.gathered() > 0 {
             self.checkpoint()?;
             self.checkpointer.wait()?;
         }
@@ -277,7 +290,7 @@ impl Worker {
             }
             worker.write(piece.changes)?;
             worker.shared.durable.send_modify(|durable| durable.applied = worker.applied);
-            worker.gather()
+            Ok(())
         });
         if done || outcome.is_err() {
             let _ = reply.send(outcome);
@@ -287,19 +300,15 @@ impl Worker {
     }
 
     fn is_ahead_of_witness(&self) -> bool {
-        self.failure.is_none() && self.witnessed < self.writing.journal.number()
+        self.witnessed < self.writing.journal.number()
     }
 
     fn witness_is_due(&self) -> bool {
-        self.is_ahead_of_witness() && self.witnessed_at.elapsed() >= WITNESS_EVERY
+        self.failure.is_none() && self.is_ahead_of_witness() && self.witnessed_at.elapsed() >= WITNESS_EVERY
     }
 
     fn sync_witness(&mut self) -> Result<()> {
         self.writing.witness.sync().map_err(unwritten)?;
-        if self.writing.empty.update().map_err(unwritten)? {
-            let empty = self.writing.empty.numbers();
-            self.shared.directory.note_empty_segments(empty).map_err(unwritten)?;
-        }
         self.witnessed = self.writing.journal.number();
         self.witnessed_at = Instant::now();
         Ok(())
@@ -317,7 +326,7 @@ fn changes(batch: &Batch, head: Sequence) -> Vec<Change> {
     entries.chain(led_to).chain(batch.writes.iter().cloned()).collect()
 }
 
-fn unwritten(error: std::io::Error) -> Error {
+pub(super) fn unwritten(error: std::io::Error) -> Error {
     Error::Failed(Arc::new(Unwritten(error)))
 }
 

@@ -1,13 +1,13 @@
 //! The data directory beside sled: whose it is, what is in it, and how far it was written.
 //!
 //! ```text
-//! FORMAT    the format of the directory, and the store's id
+//! FORMAT    the format of the directory, the store's id, and which of sled's databases is in use
 //! LOCK      held while a process has the directory open
 //! empty     which segments of sled's file were empty when it was last opened
 //! journal/  what was committed and is not in sled yet
 //! suspect   there while the files may be damaged and were not all looked at
 //! witness   how many commits there are at least
-//! sled/     sled's
+//! sled/     sled's; sled-1/ and so on where it was written anew
 //! ```
 //!
 //! sled can open a damaged database as an empty or an older one and say nothing. The [`witness`] is written apart from it,
@@ -31,6 +31,17 @@ use crate::store::{StoreId, barrier};
 
 /// The format of the data directory that this version reads and writes.
 const FORMAT: u32 = 2;
+
+/// The number of a store's first database.
+pub(super) const FIRST_DATABASE: u64 = 0;
+
+/// What is in a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Format {
+    pub(super) id: StoreId,
+    /// The number of the database in use.
+    pub(super) database: u64,
+}
 
 /// A data directory, held.
 #[derive(Debug)]
@@ -60,25 +71,26 @@ impl Directory {
         }
     }
 
-    /// The store's id; a new one where there is no store yet.
-    pub(super) fn store_id(&self) -> Result<StoreId, OpenError> {
+    /// What is in it; a new store where there is none yet.
+    pub(super) fn format(&self) -> Result<Format, OpenError> {
         let path = self.path.join("FORMAT");
         let Some(text) = read(&path)? else { return self.create() };
         parse_format(&text)?.ok_or(OpenError::Unreadable { file: path })
     }
 
-    fn create(&self) -> Result<StoreId, OpenError> {
-        if [self.witness_path(), self.sled(), self.journal()].iter().any(|path| path.exists()) {
+    fn create(&self) -> Result<Format, OpenError> {
+        let parts = [self.witness_path(), self.sled(FIRST_DATABASE), self.journal()];
+        if parts.iter().any(|path| path.exists()) {
             return Err(OpenError::Unformatted { directory: self.path.clone() });
         }
-        let id = StoreId(Uuid::now_v7());
-        self.write_format(id).map_err(OpenError::io("write", &self.path.join("FORMAT")))?;
-        Ok(id)
+        let (id, database) = (StoreId(Uuid::now_v7()), FIRST_DATABASE);
+        self.write_format(id, database).map_err(OpenError::io("write", &self.path.join("FORMAT")))?;
+        Ok(Format { id, database })
     }
 
-    /// Makes the directory one of a store.
-    pub(super) fn write_format(&self, id: StoreId) -> io::Result<()> {
-        self.replace("FORMAT", &format!("format {FORMAT}\nstore {}\n", id.0))
+    /// Makes the directory one of a store, with a database in use.
+    pub(super) fn write_format(&self, id: StoreId, database: u64) -> io::Result<()> {
+        self.replace("FORMAT", &format_text(Format { id, database }))
     }
 
     /// Notes that the files may be damaged, until all of them was looked at.
@@ -154,9 +166,31 @@ impl Directory {
         self.replace("empty", &empty_text(empty))
     }
 
-    /// Where sled's files are.
-    pub(super) fn sled(&self) -> PathBuf {
-        self.path.join("sled")
+    /// Where the files of a database are.
+    pub(super) fn sled(&self, database: u64) -> PathBuf {
+        self.path.join(if database == FIRST_DATABASE {
+            "sled".to_owned()
+        } else {
+            format!("sled-{database}")
+        })
+    }
+
+    /// What they take.
+    pub(super) fn database_bytes(&self, database: u64) -> u64 {
+        bytes_below(&self.sled(database))
+    }
+
+    /// Removes the databases that are not in use.
+    pub(super) fn remove_other_databases(&self, database: u64) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            let is_database = name == "sled" || name.starts_with("sled-");
+            if is_database && path != self.sled(database) {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where the journal is.
@@ -171,8 +205,8 @@ impl Directory {
     }
 
     /// Removes the snapshots that sled was writing when it was last stopped: it would take them for whole.
-    pub(super) fn remove_unfinished_snapshots(&self) -> io::Result<()> {
-        let entries = match fs::read_dir(self.sled()) {
+    pub(super) fn remove_unfinished_snapshots(&self, database: u64) -> io::Result<()> {
+        let entries = match fs::read_dir(self.sled(database)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
@@ -189,8 +223,8 @@ impl Directory {
     }
 
     /// Makes durable that sled's files are there, which sled itself leaves to the file system.
-    pub(super) fn sync_sled(&self) -> io::Result<()> {
-        let sled = self.sled();
+    pub(super) fn sync_sled(&self, database: u64) -> io::Result<()> {
+        let sled = self.sled(database);
         barrier::sync_file(&sled.join("db"))?;
         barrier::sync_file(&sled.join("conf"))?;
         barrier::sync_directory(&sled.join("blobs"))?;
@@ -251,15 +285,24 @@ fn parse_empty(text: &str) -> Option<BTreeSet<u64>> {
     (empty_text(&empty) == text).then_some(empty)
 }
 
+fn format_text(Format { id, database }: Format) -> String {
+    let text = format!("format {FORMAT}\nstore {}\ndatabase {database}\n", id.0);
+    let sum = crc32fast::hash(text.as_bytes());
+    format!("{text}checksum {sum:08x}\n")
+}
+
 /// None where the text is not of this format, nor of another.
-fn parse_format(text: &str) -> Result<Option<StoreId>, OpenError> {
+fn parse_format(text: &str) -> Result<Option<Format>, OpenError> {
     let mut lines = text.lines();
     let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
     let Some(format) = field("format").and_then(|format| format.parse().ok()) else { return Ok(None) };
     if format != FORMAT {
         return Err(OpenError::Format { format, known: FORMAT });
     }
-    Ok(field("store").and_then(|id| id.parse().ok()).map(StoreId))
+    let id = field("store").and_then(|id| id.parse().ok()).map(StoreId);
+    let database = field("database").and_then(|database| database.parse().ok());
+    let format = id.zip(database).map(|(id, database)| Format { id, database });
+    Ok(format.filter(|format| format_text(*format) == text))
 }
 
 /// Reads anything as one of the small files.
@@ -269,8 +312,8 @@ pub(super) fn fuzz(bytes: &[u8]) {
     if let Some(empty) = parse_empty(&text) {
         assert_eq!(empty_text(&empty), text);
     }
-    if let Ok(Some(id)) = parse_format(&text) {
-        assert!(text.contains("store "), "{id:?}");
+    if let Ok(Some(format)) = parse_format(&text) {
+        assert_eq!(format_text(format), text);
     }
 }
 
@@ -283,7 +326,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let outcome = match parse_format(text) {
-            Ok(Some(StoreId(id))) => id.to_string(),
+            Ok(Some(Format { id, database })) => format!("{} {database}", id.0),
             Ok(None) => "unreadable".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -313,7 +356,10 @@ mod tests {
                  a backup made with that can be restored with this one"
             )
         };
-        check(&format!("format 2\nstore {ID}\n"), ID);
+        let whole = format_text(Format { id: StoreId(ID.parse().unwrap()), database: 7 });
+        check(&whole, &format!("{ID} 7"));
+        check(&whole.replace("database 7", "database 8"), "unreadable");
+        check(&format!("format 2\nstore {ID}\n"), "unreadable");
         check(&format!("format 1\nstore {ID}\n"), &other(1));
         check("format 3\nwhatever\n", &other(3));
         check("format 2\n", "unreadable");

@@ -2,13 +2,14 @@
 //!
 //! A commit is durable once the journal has it ([`journal`], [`committer`]). It is read from memory ([`view`]) until a
 //! checkpoint has written it into sled ([`checkpoint`]): a key that changes often is written there once, and what sled
-//! leaves half-done in a crash is done again.
+//! leaves half-done in a crash is done again. Where sled's files have grown too far they are written anew ([`compaction`]).
 //!
 //! sled's flush is made real by [`barrier`](super::barrier); its values are kept small ([`value`]); and what it lost without
 //! saying so is found when it is opened ([`open`], [`segments`], [`witness`]). Nothing outside this module knows of sled.
 
 mod checkpoint;
 mod committer;
+mod compaction;
 mod database;
 mod directory;
 mod export;
@@ -66,11 +67,14 @@ pub struct SledOptions {
     /// start reads it, and commits wait where sled does not keep up. More of it writes less: of several changes of one key in
     /// between, the last.
     pub checkpoint_bytes: u64,
+    /// sled's files are written anew when they take more than this, and three times what is in them. Meanwhile they take about
+    /// twice what is in them beside.
+    pub compaction_bytes_min: u64,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024, checkpoint_bytes: 64 * 1024 * 1024 }
+        Self { cache_bytes: 64 << 20, checkpoint_bytes: 64 << 20, compaction_bytes_min: 64 << 20 }
     }
 }
 
@@ -149,7 +153,7 @@ impl SledStore {
         options: &SledOptions,
         barrier: &Barrier,
     ) -> std::result::Result<Self, OpenError> {
-        let Opened { directory, view, id, head, oldest, writing, is_suspect } =
+        let Opened { directory, view, id, head, oldest, writing, behind, is_suspect } =
             open::open(path, options, barrier)?;
         let shared = Arc::new(Shared {
             id,
@@ -165,7 +169,7 @@ impl SledStore {
             failing: Mutex::new(None),
             directory,
         });
-        let committer = Committer::start(Arc::clone(&shared), writing)
+        let committer = Committer::start(Arc::clone(&shared), writing, behind)
             .map_err(OpenError::io("start a thread for", path))?;
         Ok(Self { committer, shared })
     }

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     io, mem,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
@@ -14,10 +15,11 @@ use prost::Message as _;
 
 use super::{
     SledOptions,
-    checkpoint::{Checkpoint, first_generation},
+    checkpoint::{Behind, Checkpoint, first_generation},
     committer::Writing,
+    compaction::Compacting,
     database::Database,
-    directory::Directory,
+    directory::{Directory, Format},
     failed,
     journal::{self, Journal},
     segments::{self, Empty},
@@ -149,6 +151,7 @@ pub(super) struct Opened {
     pub(super) head: Sequence,
     pub(super) oldest: Sequence,
     pub(super) writing: Writing,
+    pub(super) behind: Behind,
     /// See [`Store::is_suspect`](crate::store::Store::is_suspect).
     pub(super) is_suspect: bool,
 }
@@ -156,11 +159,11 @@ pub(super) struct Opened {
 /// Opens a data directory, ends what a crash left half-done, and checks what can be checked.
 pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Result<Opened, OpenError> {
     let directory = Directory::hold(path)?;
-    let id = directory.store_id()?;
+    let Format { id, database } = directory.format()?;
     let reached = directory.witness()?;
 
-    let sled = directory.sled();
-    directory.remove_unfinished_snapshots().map_err(OpenError::io("clean", &sled))?;
+    let sled = directory.sled(database);
+    directory.remove_unfinished_snapshots(database).map_err(OpenError::io("clean", &sled))?;
     // A crash can leave what looks like damage: then all of it is looked at before it is believed. Noted first, for sled
     // tidies up what it finds.
     let is_suspect = match segments::check(&sled, directory.empty_segments()?.as_ref()) {
@@ -174,7 +177,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     };
     directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
     let tree = open_tree(&sled, options)?;
-    let checked = guarded(&tree, || check(&directory, &tree, id, reached, barrier))
+    let checked = guarded(|| &tree, || check(&directory, &tree, Format { id, database }, reached, barrier))
         .unwrap_or_else(|panic| Err(broken(&sled, panic)))?;
 
     let Journaled { number, recent, bytes } = read_journal(&directory, id, checked.checkpoint)?;
@@ -185,7 +188,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     }
     let view = View::new(tree, recent);
     let (head, oldest) =
-        guarded(&view.tree, || head(&view).and_then(|head| Ok((head, oldest(&view, head)?))))
+        guarded(|| view.tree(), || head(&view).and_then(|head| Ok((head, oldest(&view, head)?))))
             .unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
             .map_err(OpenError::Damaged)?;
     let journal = Journal::begin(&directory.journal(), id, number);
@@ -193,11 +196,16 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
         journal: journal.map_err(OpenError::io("begin the journal in", path))?,
         inherited_bytes: bytes,
         checkpoint_bytes: options.checkpoint_bytes,
-        generation: checked.generation,
         witness: directory.begin_witness(number).map_err(OpenError::io("write the witness in", path))?,
-        empty: checked.empty,
     };
-    Ok(Opened { directory, view, id, head, oldest, writing, is_suspect })
+    let behind = Behind {
+        checkpoint: checked.checkpoint,
+        empty: checked.empty,
+        compacting: Compacting::new(options.clone(), database),
+    };
+    // What FORMAT says was seen to be right.
+    directory.remove_other_databases(database).map_err(OpenError::io("clean", path))?;
+    Ok(Opened { directory, view, id, head, oldest, writing, behind, is_suspect })
 }
 
 /// What of the journal is in no checkpoint.
@@ -221,18 +229,20 @@ fn read_journal(directory: &Directory, id: StoreId, checkpoint: Checkpoint) -> R
 
 /// Asks sled for something. Where it panics the database is never let go of, since that could wait for ever; what the panic
 /// said is the error.
-pub(super) fn guarded<T>(tree: &Db, ask: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn guarded<T, D: Deref<Target = Database>>(
+    tree: impl FnOnce() -> D,
+    ask: impl FnOnce() -> T,
+) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| {
-        mem::forget(tree.clone());
+        mem::forget(Db::clone(&tree()));
         panic_text(&*panic)
     })
 }
 
 /// What is known of a database that is in order.
 struct Checked {
+    /// With a generation of chunks that is new.
     checkpoint: Checkpoint,
-    /// The next generation of chunks.
-    generation: u64,
     empty: Empty,
 }
 
@@ -241,13 +251,13 @@ struct Checked {
 fn check(
     directory: &Directory,
     tree: &Db,
-    id: StoreId,
+    Format { id, database }: Format,
     reached: Option<u64>,
     barrier: &Barrier,
 ) -> Result<Checked, OpenError> {
-    let sled = directory.sled();
+    let sled = directory.sled(database);
     tree.flush().map_err(|error| OpenError::Database(error.into()))?;
-    directory.sync_sled().map_err(OpenError::io("sync", &sled))?;
+    directory.sync_sled(database).map_err(OpenError::io("sync", &sled))?;
     let empty = Empty::find(&sled).map_err(OpenError::io("read", &sled))?;
     directory.note_empty_segments(empty.numbers()).map_err(OpenError::io("write beside", &sled))?;
 
@@ -262,7 +272,8 @@ fn check(
     }
     let checkpoint = Checkpoint::read(tree).map_err(OpenError::Damaged)?;
     checkpoint.sweep(tree).map_err(OpenError::Damaged)?;
-    Ok(Checked { checkpoint, generation: first_generation(starts), empty })
+    let checkpoint = Checkpoint { generation: first_generation(starts), ..checkpoint };
+    Ok(Checked { checkpoint, empty })
 }
 
 /// What a panic said.

@@ -17,7 +17,7 @@ const REFERENCE_BYTES: usize = 128;
 impl Shared {
     /// Reads; where sled panics over what it finds, that is an error like any other.
     pub(super) fn reading<T>(&self, read: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        open::guarded(&self.view.tree, || read(self)).unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
+        open::guarded(|| self.view.tree(), || read(self)).unwrap_or_else(|panic| Err(Error::Corrupt(panic)))
     }
 
     pub(super) fn oldest(&self) -> Sequence {

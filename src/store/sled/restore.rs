@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{
     SledOptions,
     checkpoint::{Checkpoint, Steps},
-    directory::Directory,
+    directory::{Directory, FIRST_DATABASE},
     failed,
     open::{OpenError, guarded, open_tree},
     tables, value,
@@ -72,38 +72,38 @@ pub(super) fn restore(
         return Err(RestoreError::NotEmpty { directory: path.to_owned() });
     }
     let id = StoreId(uuid::Uuid::now_v7());
-    let tree = open_tree(&directory.sled(), options)?;
-    let mut import = Import { tree: &tree, generation: 0, items: 0 };
+    let tree = open_tree(&directory.sled(FIRST_DATABASE), options)?;
+    let mut import = Import { tree: &tree, written: Checkpoint::default(), items: 0 };
     let stored = value::encode(tables::STORE_ID, id.0.as_bytes());
     tree.insert(tables::STORE_ID, stored).map_err(failed)?;
     while let Some((_, items)) = backup.read()? {
-        guarded(&tree, || import.take(items)).unwrap_or_else(|panic| Err(Error::Corrupt(panic)))?;
+        guarded(|| &tree, || import.take(items)).unwrap_or_else(|panic| Err(Error::Corrupt(panic)))?;
     }
     let extent = backup.extents()[0];
     if extent.oldest > Sequence(1) {
         let stored = value::encode(tables::OLDEST, &extent.oldest.0.to_be_bytes());
         tree.insert(tables::OLDEST, stored).map_err(failed)?;
     }
-    let Import { generation, items, .. } = import;
-    Checkpoint { number: 0, generation }.write(&tree)?;
+    let Import { written, items, .. } = import;
+    written.write(&tree)?;
     tree.flush().map_err(failed)?;
-    directory.sync_sled().map_err(OpenError::io("sync", path))?;
+    directory.sync_sled(FIRST_DATABASE).map_err(OpenError::io("sync", path))?;
     directory.begin_witness(0).map_err(OpenError::io("write the witness in", path))?;
     // Now it is one.
-    directory.write_format(id).map_err(OpenError::io("write FORMAT in", path))?;
+    directory.write_format(id, FIRST_DATABASE).map_err(OpenError::io("write FORMAT in", path))?;
     Ok(Restored { store: id, extent, items })
 }
 
 struct Import<'a> {
     tree: &'a ::sled::Db,
-    /// The next one for chunks.
-    generation: u64,
+    /// What a checkpoint of it would note.
+    written: Checkpoint,
     items: u64,
 }
 
 impl Import<'_> {
     fn take(&mut self, items: Vec<Item>) -> StoreResult<()> {
-        let mut steps = Steps::new(self.tree, self.generation);
+        let mut steps = Steps::new(self.tree, self.written);
         for item in items {
             self.items += 1;
             match item {
@@ -119,7 +119,7 @@ impl Import<'_> {
                 }
             }
         }
-        self.generation = steps.finish()?;
+        (self.written, _) = steps.finish(0)?;
         Ok(())
     }
 }

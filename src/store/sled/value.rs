@@ -44,6 +44,12 @@ impl Chunks {
         (0..self.count()).map(move |index| tables::chunk(self.generation, index))
     }
 
+    /// What they take, with their keys.
+    pub(super) fn stored_bytes(self) -> u64 {
+        let each = tables::chunk(0, 0).len() + HEADER_BYTES;
+        self.bytes + u64::from(self.count()) * each as u64
+    }
+
     fn count(self) -> u32 {
         u32::try_from(self.bytes.div_ceil(PAYLOAD_BYTES_MAX as u64)).unwrap_or(u32::MAX)
     }

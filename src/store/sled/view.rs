@@ -1,7 +1,8 @@
 //! The store as it is read: what sled has, and over it the changes that are in the journal and not in sled yet.
 //!
 //! Those are in two layers. Commits go into the upper one. A checkpoint takes it for the lower one, which does not change
-//! any more, writes it into sled, and drops it: whatever is read is in one of the three at each moment.
+//! any more, writes it into sled, and drops it: whatever is read is in one of the three at each moment. Beneath them one
+//! database can take the place of another with the same in it.
 
 use std::{
     cmp::Ordering,
@@ -23,79 +24,78 @@ const PAGE: usize = 64;
 pub(super) type Layer = BTreeMap<Bytes, Option<Bytes>>;
 
 /// sled, and the layers over it.
-pub(super) struct View {
-    pub(super) tree: Database,
-    recent: RwLock<Recent>,
-}
+pub(super) struct View(RwLock<Layers>);
 
-#[derive(Debug, Default)]
-struct Recent {
+struct Layers {
     upper: Layer,
     lower: Arc<Layer>,
+    tree: Arc<Database>,
 }
 
 impl View {
     /// With what the journal has.
     pub(super) fn new(tree: Database, recent: Layer) -> Self {
-        Self { tree, recent: RwLock::new(Recent { upper: recent, lower: Arc::default() }) }
+        Self(RwLock::new(Layers { upper: recent, lower: Arc::default(), tree: Arc::new(tree) }))
+    }
+
+    /// What sled has.
+    pub(super) fn tree(&self) -> Arc<Database> {
+        self.look(|layers| Arc::clone(&layers.tree))
+    }
+
+    /// Goes over to another database with the same in it, and gives the one that it was.
+    pub(super) fn replace(&self, tree: Database) -> Arc<Database> {
+        self.change(|layers| std::mem::replace(&mut layers.tree, Arc::new(tree)))
     }
 
     /// Shows changes, all at once.
     pub(super) fn show(&self, changes: Vec<Change>) {
-        self.change(|recent| recent.upper.extend(changes));
+        self.change(|layers| layers.upper.extend(changes));
     }
 
     /// Takes the upper layer for the lower one, which must be dropped.
     pub(super) fn freeze(&self) -> Arc<Layer> {
-        self.change(|recent| {
-            debug_assert!(recent.lower.is_empty(), "one checkpoint at a time");
-            recent.lower = Arc::new(std::mem::take(&mut recent.upper));
-            Arc::clone(&recent.lower)
+        self.change(|layers| {
+            debug_assert!(layers.lower.is_empty(), "one checkpoint at a time");
+            layers.lower = Arc::new(std::mem::take(&mut layers.upper));
+            Arc::clone(&layers.lower)
         })
     }
 
     /// Drops the lower layer, which sled has now.
     pub(super) fn thaw(&self) {
         // Dropped when others can go on.
-        let _lower = self.change(|recent| std::mem::take(&mut recent.lower));
+        let _lower = self.change(|layers| std::mem::take(&mut layers.lower));
     }
 
     /// The value of a key.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let recent = self.look(|recent| recent.get(key));
-        recent.map_or_else(|| value::get(&self.tree, key), Ok)
+        match self.look(|layers| layers.get(key).ok_or_else(|| Arc::clone(&layers.tree))) {
+            Ok(recent) => Ok(recent),
+            Err(tree) => value::get(&tree, key),
+        }
     }
 
     /// Keys with their values, in order or, where `reverse`, from the last to the first. It is not one moment.
     pub(super) fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>, reverse: bool) -> Range<'_> {
         let bound = |bound: Bound<&K>| bound.map(|key| Bytes::copy_from_slice(key.as_ref()));
         let (start, end) = (bound(range.start_bound()), bound(range.end_bound()));
-        let is_empty = is_empty(&start, &end);
-        let items: Items = match self.tree.range::<Bytes, _>((start.clone(), end.clone())) {
-            _ if is_empty => Box::new(iter::empty()),
-            items if reverse => Box::new(items.rev()),
-            items => Box::new(items),
-        };
+        let is_last_page = is_empty(&start, &end);
+        let items: Items = Box::new(iter::empty());
         let (items, page) = (items.peekable(), VecDeque::new());
-        Range { view: self, start, end, reverse, page, is_last_page: is_empty, items }
+        Range { view: self, start, end, reverse, page, is_last_page, tree: None, items }
     }
 
-    /// What sled has at a key.
-    fn resolve(&self, key: &::sled::IVec, raw: ::sled::IVec) -> Result<Option<(Bytes, Bytes)>> {
-        let value = value::resolve(&self.tree, key, raw)?;
-        Ok(value.map(|value| (Bytes::copy_from_slice(key), value)))
+    fn look<T>(&self, look: impl FnOnce(&Layers) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn look<T>(&self, look: impl FnOnce(&Recent) -> T) -> T {
-        look(&self.recent.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Recent) -> T) -> T {
-        change(&mut self.recent.write().unwrap_or_else(PoisonError::into_inner))
+    fn change<T>(&self, change: impl FnOnce(&mut Layers) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Recent {
+impl Layers {
     /// The newest change of a key.
     fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
         self.upper.get(key).or_else(|| self.lower.get(key)).cloned()
@@ -157,17 +157,37 @@ pub(super) struct Range<'v> {
     page: VecDeque<Change>,
     /// No more follow on them.
     is_last_page: bool,
+    /// What sled has beneath the page.
+    tree: Option<Arc<Database>>,
     items: Peekable<Items>,
 }
 
 impl Range<'_> {
+    /// Takes over the next changes, and goes on in the database that was beneath them at that moment.
     fn turn_page(&mut self) {
-        self.page = self.view.look(|recent| recent.page(&self.start, &self.end, self.reverse));
-        self.is_last_page = self.page.len() < PAGE;
-        if let Some((last, _)) = self.page.back() {
+        let page =
+            |layers: &Layers| (layers.page(&self.start, &self.end, self.reverse), Arc::clone(&layers.tree));
+        let (page, tree) = self.view.look(page);
+        if self.tree.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &tree)) {
+            let items = tree.range::<Bytes, _>((self.start.clone(), self.end.clone()));
+            let items: Items = if self.reverse { Box::new(items.rev()) } else { Box::new(items) };
+            (self.items, self.tree) = (items.peekable(), Some(tree));
+        }
+        self.is_last_page = page.len() < PAGE;
+        if let Some((last, _)) = page.back() {
             let border = if self.reverse { &mut self.end } else { &mut self.start };
             *border = Bound::Excluded(last.clone());
         }
+        self.page = page;
+    }
+
+    /// The next item that sled has; none where it was removed since.
+    fn next_item(&mut self) -> Option<Result<Option<(Bytes, Bytes)>>> {
+        let (item, tree) = (self.items.next()?, self.tree.as_ref()?);
+        Some(item.map_err(failed).and_then(|(key, raw)| {
+            let value = value::resolve(tree, &key, raw)?;
+            Ok(value.map(|value| (Bytes::copy_from_slice(&key), value)))
+        }))
     }
 
     /// Whether sled's next item comes before the next change, in its place, or after it.
@@ -193,11 +213,8 @@ impl Iterator for Range<'_> {
             }
             let order = self.item_to_change();
             if order.is_lt() {
-                match self.items.next()?.map_err(failed).and_then(|(key, raw)| self.view.resolve(&key, raw)) {
-                    // Removed since it was read.
-                    Ok(None) => {}
-                    Ok(Some(item)) => return Some(Ok(item)),
-                    Err(error) => return Some(Err(error)),
+                if let Some(item) = self.next_item()?.transpose() {
+                    return Some(item);
                 }
                 continue;
             }

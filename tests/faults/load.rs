@@ -30,7 +30,16 @@ const REPLAYS_PER_MEETING: usize = 30;
 /// Answers that are remembered to be asked for again: fewer than the log keeps, which is trimmed in every meeting.
 const ANSWERS_REMEMBERED: usize = 100;
 /// The log is trimmed after some rounds, to more than the watchers are behind; the tail is short.
-pub const SETTINGS: [&str; 4] = ["--set", "limits.log_events=1500", "--set", "limits.tail_bytes=1048576"];
+pub const SETTINGS: [&str; 8] = [
+    "--set",
+    "limits.log_events=1500",
+    "--set",
+    "limits.tail_bytes=1048576",
+    "--set",
+    "store.checkpoint_bytes=200000",
+    "--set",
+    "store.compaction_bytes_min=2097152",
+];
 /// How often a change is asked for again before it is given up, where clients do that.
 const ATTEMPTS_MAX: usize = 100;
 /// How often a job is read before it is believed to change all the time.

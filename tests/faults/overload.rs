@@ -293,6 +293,7 @@ async fn peak_kib<T>(server: &Server, what: impl Future<Output = T>) -> (T, u64)
 const COMMANDS_WAITING: u64 = 64;
 const REQUEST_BYTES: u64 = 8 << 20;
 const CACHE_BYTES: u64 = 1 << 20;
+const CHECKPOINT_BYTES: u64 = 1 << 20;
 const TAIL_BYTES: u64 = 1 << 20;
 const CALLS: u64 = 1_024;
 /// At least so many calls are offered in a second: large ones are more than the memory if they are not turned away.
@@ -304,6 +305,7 @@ fn growth_kib_max() -> u64 {
     const CONNECTION_BYTES: u64 = 2 << 20;
     const CALL_BYTES: u64 = 16 << 10;
     let bytes = 4 * CACHE_BYTES
+        + 4 * CHECKPOINT_BYTES
         + 2 * TAIL_BYTES
         + REQUEST_TIMES * REQUEST_BYTES
         + CONNECTION_BYTES * CONNECTIONS as u64
@@ -366,6 +368,7 @@ async fn an_overloaded_server_sheds_and_stays_within_its_memory() {
         format!("limits.calls={CALLS}"),
         format!("limits.tail_bytes={TAIL_BYTES}"),
         format!("store.cache_bytes={CACHE_BYTES}"),
+        format!("store.checkpoint_bytes={CHECKPOINT_BYTES}"),
     ];
     let settings: Vec<_> = limits.iter().flat_map(|limit| ["--set", limit]).collect();
     for (shape, limit) in [(SMALL, "commands_waiting"), (LARGE, "request_bytes")] {

@@ -80,7 +80,14 @@ async fn write_and_read(server: &Server, run: usize, mut reading: Watch) -> (Wat
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_that_does_not_read_costs_nobody_anything() {
     let directory = tempfile::tempdir().unwrap();
-    let settings = ["--set", "limits.tail_bytes=1048576", "--set", "store.cache_bytes=1048576"];
+    let settings = [
+        "--set",
+        "limits.tail_bytes=1048576",
+        "--set",
+        "store.cache_bytes=1048576",
+        "--set",
+        "store.checkpoint_bytes=1048576",
+    ];
     let server = Server::start(directory.path(), &settings).await;
     let mut reading = Client::connect(server.address).await.watch(from_now()).await;
 

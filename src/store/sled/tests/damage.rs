@@ -34,7 +34,7 @@ const TASK: &str = "HOLDPOINT_DAMAGE_TASK";
 const THIS_TEST: &str = "store::sled::tests::damage::damage_is_never_a_wrong_answer";
 
 /// Numbers that look random, and are the same for the same seed.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -45,7 +45,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 

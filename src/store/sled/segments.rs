@@ -6,8 +6,14 @@
 //! one that was never written: it goes on without them, and pages silently go back to what they were. So this part is
 //! read here first. Only its very end may be torn, by a crash; what was lost there is for the witness to tell.
 //!
-//! One tear elsewhere is no damage: the segment of which a crash left the beginning and the rest belongs to a newer one,
-//! which had just been begun in its place. It is known by having nothing in it that is still needed.
+//! Other things are no damage, although they look like it:
+//!
+//! * A segment of which a crash left the beginning, while the rest belongs to a newer one that had just been begun in its
+//!   place: sled writes pieces side by side, and the second can come before the first, which has the header. It is known by
+//!   having nothing in it that is still needed.
+//! * Zeros at the end of the file. sled gives up free segments there in the background, one after another and in any order:
+//!   the file is cut, and then "cut" once more to what is longer than it is by then.
+//! * A free segment that is zeroed in part, where sled was opening when it was killed.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -23,10 +29,13 @@ const SEGMENT_BYTES: usize = 512 * 1024;
 const SEGMENT_HEADER_BYTES: usize = 20;
 /// No message begins nearer to the end of a segment.
 const MESSAGE_HEADER_BYTES_MAX: usize = 32;
+/// What a disk writes at least, and a page of memory is made of.
+const BLOCK_BYTES: usize = 512;
 /// What follows the table of pages in a snapshot: its length and its checksum.
 const SNAPSHOT_TRAILER_BYTES: usize = 12;
 
 /// Kinds of messages.
+const CANCELED: u8 = 1;
 const CAP: u8 = 2;
 const BATCH_MANIFEST: u8 = 3;
 const LINK: u8 = 10;
@@ -54,6 +63,13 @@ struct Message {
     bytes: usize,
 }
 
+impl Message {
+    /// Whether it says something of a page.
+    fn is_of_page(self) -> bool {
+        ![CANCELED, CAP, BATCH_MANIFEST].contains(&self.kind)
+    }
+}
+
 /// How the messages of a segment end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -61,6 +77,13 @@ enum End {
     Full,
     /// There is no message at this place in it.
     Torn(usize),
+}
+
+/// What looks like damage, and where in sled's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Doubt {
+    offset: u64,
+    what: &'static str,
 }
 
 /// Finds damage that sled would recover from by forgetting something. There may be no file yet. `empty` are the segments
@@ -76,12 +99,25 @@ pub(super) fn check(sled: &Path, empty: Option<&BTreeSet<u64>>) -> Result<(), Op
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(OpenError::io("open", &db)(error)),
     };
-    let sound = Log::scan(file, from).and_then(|log| log.map_or(Ok(false), |log| log.check(empty)));
-    if sound.map_err(OpenError::io("read", &db))? { Ok(()) } else { Err(OpenError::Unreadable { file: db }) }
+    match look(file, from, empty).map_err(OpenError::io("read", &db))? {
+        None => Ok(()),
+        Some(Doubt { offset, what }) => {
+            tracing::warn!(offset, what, "sled's file has what sled does not leave there");
+            Err(OpenError::Unreadable { file: db })
+        }
+    }
 }
 
-/// The segments of sled's file that are empty, as long as it is open. sled empties some when it is opened and none later,
-/// and begins with the first.
+/// Looks at what a snapshot does not cover.
+fn look(file: File, from: Lsn, empty: Option<&BTreeSet<u64>>) -> io::Result<Option<Doubt>> {
+    match Log::scan(file, from)? {
+        Ok(log) => log.check(empty),
+        Err(doubt) => Ok(Some(doubt)),
+    }
+}
+
+/// The segments of sled's file that are empty, as long as it is open. sled empties some when it is opened, begins with the
+/// first, and leaves others at the end of the file when it makes that shorter.
 #[derive(Debug)]
 pub(super) struct Empty {
     file: File,
@@ -101,17 +137,43 @@ impl Empty {
         &self.numbers
     }
 
-    /// Strikes out those that sled has used since, and says whether there are any.
+    /// Strikes out those that sled has used since, adds those that it has left at the end of the file, and says whether
+    /// there are any.
     pub(super) fn update(&mut self) -> io::Result<bool> {
+        let used = self.strike_used()?;
+        let left = self.add_left()?;
+        Ok(used || left)
+    }
+
+    fn strike_used(&mut self) -> io::Result<bool> {
         let before = self.numbers.len();
         while let Some(first) = self.numbers.first() {
             let header = read(&mut self.file, first * SEGMENT_BYTES as u64, SEGMENT_HEADER_BYTES)?;
-            if header.iter().all(|byte| *byte == 0) {
+            if is_zero(&header) {
                 break;
             }
             self.numbers.pop_first();
         }
         Ok(self.numbers.len() < before)
+    }
+
+    fn add_left(&mut self) -> io::Result<bool> {
+        let before = self.numbers.len();
+        let length = self.file.metadata()?.len();
+        for number in (0..length.div_ceil(SEGMENT_BYTES as u64)).rev() {
+            if self.numbers.contains(&number) {
+                continue;
+            }
+            let offset = number * SEGMENT_BYTES as u64;
+            // Nearly always it ends here.
+            if !is_zero(&read(&mut self.file, offset, SEGMENT_HEADER_BYTES)?)
+                || !is_zero(&read(&mut self.file, offset, SEGMENT_BYTES)?)
+            {
+                break;
+            }
+            self.numbers.insert(number);
+        }
+        Ok(self.numbers.len() > before)
     }
 }
 
@@ -147,6 +209,8 @@ fn is_snapshot(bytes: &[u8]) -> bool {
 /// What sled will recover from, and what may be newer.
 struct Log {
     file: File,
+    /// Up to where the snapshot covers the log.
+    from: Lsn,
     /// Where segments begin in the file, by their place in the log, from the snapshot's on.
     segments: BTreeMap<Lsn, u64>,
     /// Places in the file that have no header.
@@ -156,8 +220,9 @@ struct Log {
 }
 
 impl Log {
-    /// Reads the headers; none where one is damaged.
-    fn scan(mut file: File, from: Lsn) -> io::Result<Option<Self>> {
+    /// Reads the headers.
+    fn scan(mut file: File, from: Lsn) -> io::Result<Result<Self, Doubt>> {
+        let doubt = |offset, what| Ok(Err(Doubt { offset, what }));
         let mut segments = BTreeMap::new();
         let mut blank = Vec::new();
         let mut stable = from;
@@ -168,19 +233,19 @@ impl Log {
                 Some(header) if header.lsn >= start_of(from) => {
                     stable = stable.max(header.stable);
                     if segments.insert(header.lsn, offset).is_some() {
-                        return Ok(None);
+                        return doubt(offset, "a segment that is there twice");
                     }
                 }
                 Some(_) => {}
-                None if bytes.iter().all(|byte| *byte == 0) => blank.push(offset),
-                None => return Ok(None),
+                None if is_zero(&bytes) => blank.push(offset),
+                None => return doubt(offset, "a header that does not match its checksum"),
             }
         }
-        Ok(Some(Self { file, segments, blank, stable }))
+        Ok(Ok(Self { file, from, segments, blank, stable }))
     }
 
-    /// Whether nothing is damaged.
-    fn check(mut self, empty: Option<&BTreeSet<u64>>) -> io::Result<bool> {
+    /// Finds what a crash does not leave.
+    fn check(mut self, empty: Option<&BTreeSet<u64>>) -> io::Result<Option<Doubt>> {
         let mut torn = Vec::new();
         let mut newest = None;
         for (lsn, offset) in self.segments.clone() {
@@ -193,23 +258,38 @@ impl Log {
             }
             newest = Some((lsn, end));
         }
-        // sled begins with this one when it looks for the end, and takes the log for empty where it is missing. It may
-        // not be begun yet where the one before is full, or nothing was ever written.
-        let is_begun = !self.segments.is_empty() || !self.stable.is_multiple_of(SEGMENT_BYTES as Lsn);
-        let has_tail = !is_begun || self.segments.contains_key(&start_of(self.stable));
+        if !self.has_tail() {
+            return Ok(Some(Doubt { offset: 0, what: "the segment that was last durable is missing" }));
+        }
         // Whether a crash can have left segments that were begun: behind a full one, or where one is missing near the end.
         let newest_is_full = newest.is_none_or(|(_, end)| end == End::Full);
         let newest = newest.map_or(0, |(lsn, _)| number(lsn));
-        let is_missing = |number| !self.segments.contains_key(&(number * SEGMENT_BYTES as Lsn));
-        let begun = newest_is_full || (number(self.stable)..newest).any(is_missing);
-        if !has_tail || (!torn.is_empty() && !begun) {
-            return Ok(false);
+        let begun = newest_is_full || (number(self.stable)..newest).any(|number| self.is_missing(number));
+        if let Some(doubt) = self.check_blank(begun, empty)? {
+            return Ok(Some(doubt));
         }
-        Ok(self.blank_are_new(begun, empty)? && self.torn_are_free(&torn)?)
+        self.check_torn(begun, &torn)
+    }
+
+    /// sled begins with this segment when it looks for the end, and takes the log for empty where it is missing. It may not
+    /// be begun yet where the one before is full, or nothing was ever written; or be on its way behind others.
+    fn has_tail(&self) -> bool {
+        let at_border = self.stable.is_multiple_of(SEGMENT_BYTES as Lsn);
+        let is_begun = !at_border || (!self.segments.is_empty() && self.stable > self.from);
+        !is_begun || self.segments.contains_key(&start_of(self.stable))
+    }
+
+    fn is_missing(&self, number: u64) -> bool {
+        !self.segments.contains_key(&(number * SEGMENT_BYTES as Lsn))
+    }
+
+    /// Whether messages of a segment are at a place whose header, which comes with the first of them, is not written yet.
+    fn is_begun_at(&self, message: Message) -> bool {
+        message.segment > number(self.stable) && self.is_missing(message.segment)
     }
 
     /// Whether what has no header had none before: it was empty, or a segment was just begun there.
-    fn blank_are_new(&mut self, begun: bool, empty: Option<&BTreeSet<u64>>) -> io::Result<bool> {
+    fn check_blank(&mut self, begun: bool, empty: Option<&BTreeSet<u64>>) -> io::Result<Option<Doubt>> {
         let length = self.file.metadata()?.len();
         let offset_of = |segment: u64| segment * SEGMENT_BYTES as u64;
         // The first are used first: before one that was used since, none is empty.
@@ -221,55 +301,58 @@ impl Log {
             let was_empty = empty.is_none_or(|empty| {
                 empty.contains(&number(offset)) && last_used.is_none_or(|used| used < number(offset))
             });
-            if was_empty && segment.iter().all(|byte| *byte == 0) {
+            // Not known: sled was emptying it, from its beginning on.
+            let is_emptied = empty.is_none() && is_zero(segment.get(..BLOCK_BYTES).unwrap_or(&segment));
+            if was_empty && (is_emptied || is_zero(&segment)) {
                 continue;
             }
+            let found = messages(&segment);
             // What is elsewhere, or too old to be missing, was not begun here.
-            let is_other = |at| {
-                message(&segment, at).is_some_and(|message| {
-                    message.segment < number(self.stable)
-                        || self.segments.contains_key(&offset_of(message.segment))
-                })
-            };
-            if !begun || (SEGMENT_HEADER_BYTES..segment.len()).any(is_other) {
-                return Ok(false);
+            if found.iter().any(|(_, message)| !self.is_begun_at(*message)) {
+                return Ok(Some(Doubt { offset, what: "a segment without its header" }));
+            }
+            if !begun && found.is_empty() {
+                return Ok(Some(Doubt { offset, what: "zeros where there was a segment" }));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
-    /// Whether nothing in torn segments is needed any more, so that they may have been given up.
-    fn torn_are_free(&mut self, torn: &[Lsn]) -> io::Result<bool> {
+    /// Whether torn segments may have been given up: nothing in them is needed any more, and another was begun there.
+    fn check_torn(&mut self, begun: bool, torn: &[Lsn]) -> io::Result<Option<Doubt>> {
         if torn.is_empty() {
-            return Ok(true);
+            return Ok(None);
         }
-        let mut replaced: HashMap<Page, Lsn> = HashMap::new();
+        let replaced = self.replaced()?;
+        for lsn in torn {
+            let offset = self.segments[lsn];
+            let found = messages(&self.segment(offset)?);
+            let is_needed = |message: &Message| {
+                let later = replaced.get(&message.page).is_some_and(|later| number(*later) > number(*lsn));
+                message.segment == number(*lsn) && message.is_of_page() && !later
+            };
+            if found.iter().any(|(_, message)| is_needed(message)) {
+                return Ok(Some(Doubt { offset, what: "a torn segment that is needed" }));
+            }
+            if !begun && !found.iter().any(|(_, message)| self.is_begun_at(*message)) {
+                return Ok(Some(Doubt { offset, what: "a torn segment, where none was begun" }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where pages were last written as a whole.
+    fn replaced(&mut self) -> io::Result<HashMap<Page, Lsn>> {
+        let mut replaced = HashMap::new();
         for (lsn, offset) in self.segments.clone() {
             let segment = self.segment(offset)?;
             walk(&segment, number(lsn), |at, message| {
-                if ![LINK, BLOB_LINK].contains(&message.kind) {
+                if message.is_of_page() && ![LINK, BLOB_LINK].contains(&message.kind) {
                     replaced.insert(message.page, lsn + at as Lsn);
                 }
             });
         }
-        for lsn in torn {
-            let segment = self.segment(self.segments[lsn])?;
-            let mut at = SEGMENT_HEADER_BYTES;
-            while at < segment.len() {
-                let Some(message) = message(&segment, at).filter(|message| message.segment == number(*lsn))
-                else {
-                    at += 1;
-                    continue;
-                };
-                let is_of_page = ![CAP, BATCH_MANIFEST].contains(&message.kind);
-                let later = replaced.get(&message.page).is_some_and(|later| number(*later) > number(*lsn));
-                if is_of_page && !later {
-                    return Ok(false);
-                }
-                at += message.bytes;
-            }
-        }
-        Ok(true)
+        Ok(replaced)
     }
 
     fn segment(&mut self, offset: u64) -> io::Result<Vec<u8>> {
@@ -323,6 +406,26 @@ fn walk(segment: &[u8], number: u64, mut with: impl FnMut(usize, Message)) -> En
         at += message.bytes;
     }
     End::Full
+}
+
+/// All messages that can be found, wherever they begin, and whatever segment they are of.
+fn messages(segment: &[u8]) -> Vec<(usize, Message)> {
+    let mut found = Vec::new();
+    let mut at = SEGMENT_HEADER_BYTES;
+    while at < segment.len() {
+        match message(segment, at) {
+            Some(message) => {
+                found.push((at, message));
+                at += message.bytes;
+            }
+            None => at += 1,
+        }
+    }
+    found
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// The message at a place in a segment, if there is one and it matches its checksum.
@@ -387,3 +490,6 @@ pub(super) fn fuzz(bytes: &[u8]) {
     }
     is_snapshot(bytes);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What is sled's own: what a restart finds, what is refused, and what is left behind.
 
 mod damage;
+mod stopped;
 
 use std::{fs, path::PathBuf};
 
@@ -106,6 +107,20 @@ async fn the_witness_follows_each_commit() {
     drop(store);
     drop(place.open());
     assert_eq!(shown(), Some(7));
+}
+
+/// sled makes its file shorter in the background, and two such steps may come in the wrong order: then zeros are left.
+#[tokio::test]
+async fn zeros_that_sled_leaves_at_the_end_are_no_damage() {
+    let place = Place::written().await;
+    let store = place.open();
+    let db = fs::File::options().write(true).open(place.path("sled/db")).unwrap();
+    let length = db.metadata().unwrap().len().next_multiple_of(512 << 10);
+    db.set_len(length + (512 << 10)).unwrap();
+    commit(&store, vec![entry("a", 4)], Vec::new()).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    assert!(!place.open().is_suspect());
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::{
         mpsc::{self, RecvTimeoutError, TryRecvError},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ::sled::{Batch, Tree};
@@ -31,6 +31,9 @@ use super::{
     view::Layer,
 };
 use crate::store::{Error, Result};
+
+/// How soon it is noted which segments sled has left empty, or used, meanwhile.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// About the size of one step. sled holds readers up while it applies one.
 const STEP_BYTES: usize = 64 * 1024;
@@ -195,7 +198,7 @@ impl Checkpointer {
         let (tasks, waiting) = mpsc::channel();
         let (told, outcomes) = mpsc::channel();
         let journal = shared.directory.journal();
-        let work = Work { shared: Arc::clone(&shared), journal, behind };
+        let work = Work { shared: Arc::clone(&shared), journal, behind, noted: None };
         let thread =
             thread::Builder::new().name("checkpointer".to_owned()).spawn(|| work.run(waiting, told))?;
         Ok(Self { shared, tasks: Some(tasks), outcomes, thread: Some(thread), is_at_work: false })
@@ -275,32 +278,40 @@ struct Work {
     shared: Arc<Shared>,
     journal: PathBuf,
     behind: Behind,
+    /// Since when sled may have used empty segments, or left some, which is not noted yet.
+    noted: Option<Instant>,
 }
 
 impl Work {
-    #[expect(clippy::needless_pass_by_value, reason = "who waits is told that the thread has ended")]
+    /// Works until it is let go of, or has failed: whoever waits then is told that the thread has ended.
+    #[expect(clippy::needless_pass_by_value, reason = "see above")]
     fn run(mut self, tasks: mpsc::Receiver<Task>, told: mpsc::Sender<Result<()>>) {
         loop {
-            let task = match self.behind.compacting.pause() {
+            let task = match self.pause() {
                 None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(pause) => tasks.recv_timeout(pause),
             };
-            match task {
+            let outcome = match task {
                 Ok(task) => {
                     let began = Instant::now();
                     let outcome = self.guarded(|work| work.checkpoint(task));
-                    let took = began.elapsed();
-                    if told.send(outcome).is_err() {
+                    let has_failed = outcome.is_err();
+                    if told.send(outcome).is_err() || has_failed {
                         return;
                     }
-                    // Where one checkpoint follows on another there is no time between them.
-                    while self.behind.compacting.copied().is_some() && began.elapsed() < took * 3 / 2 {
-                        _ = self.guarded(Self::compact);
-                    }
+                    self.guarded(|work| work.compact_beside(began.elapsed()))
                 }
-                // A failure is told to the next who asks.
-                Err(RecvTimeoutError::Timeout) => _ = self.guarded(Self::compact),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.guarded(Self::compact),
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Nobody is left to tell.
+                    let _ = self.guarded(Self::note_empty_segments);
+                    return;
+                }
+            };
+            let is_due = self.noted.is_some_and(|noted| noted.elapsed() >= NOTE_EVERY);
+            let noted = if is_due { self.guarded(Self::note_empty_segments) } else { Ok(()) };
+            if outcome.and(noted).is_err() {
+                return;
             }
         }
     }
@@ -313,6 +324,21 @@ impl Work {
             self.shared.fail(failure);
         }
         outcome
+    }
+
+    /// How long to wait for a checkpoint to do; none where there is nothing else.
+    fn pause(&self) -> Option<Duration> {
+        let note = self.noted.map(|noted| NOTE_EVERY.saturating_sub(noted.elapsed()));
+        self.behind.compacting.pause().into_iter().chain(note).min()
+    }
+
+    /// Some of a compaction, for half as long as a checkpoint took: where one follows on another there is no time between.
+    fn compact_beside(&mut self, took: Duration) -> Result<()> {
+        let began = Instant::now();
+        while self.behind.compacting.copied().is_some() && began.elapsed() < took / 2 {
+            self.compact()?;
+        }
+        Ok(())
     }
 
     fn compact(&mut self) -> Result<()> {
@@ -345,10 +371,19 @@ impl Work {
         tree.flush().map_err(failed)?;
         self.shared.view.thaw();
         journal::remove_to(&self.journal, number).map_err(unwritten)?;
-        if behind.empty.update().map_err(unwritten)? {
-            self.shared.directory.note_empty_segments(behind.empty.numbers()).map_err(unwritten)?;
-        }
         behind.compacting.consider(&self.shared, behind.checkpoint);
+        // sled tidies up after it.
+        self.noted = self.noted.or(Some(Instant::now()));
+        Ok(())
+    }
+
+    fn note_empty_segments(&mut self) -> Result<()> {
+        let empty = &mut self.behind.empty;
+        let has_changed = empty.update().map_err(unwritten)?;
+        if has_changed {
+            self.shared.directory.note_empty_segments(empty.numbers()).map_err(unwritten)?;
+        }
+        self.noted = has_changed.then(Instant::now);
         Ok(())
     }
 }

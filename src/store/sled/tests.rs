@@ -343,7 +343,9 @@ impl Place {
     }
 
     fn database_bytes(&self) -> u64 {
-        self.databases().iter().map(|name| fs::metadata(self.path(name).join("db")).unwrap().len()).sum()
+        // One may be gone by now.
+        let bytes = |name: &String| fs::metadata(self.path(name).join("db")).map_or(0, |file| file.len());
+        self.databases().iter().map(bytes).sum()
     }
 }
 
@@ -394,16 +396,18 @@ async fn a_compaction_that_is_cut_off_leaves_nothing() {
     let options =
         SledOptions { checkpoint_bytes: 50_000, compaction_bytes_min: 1 << 20, ..SledOptions::default() };
     let mut cut = 0;
-    for round in 0_usize..30 {
+    for round in 0_usize..20 {
         let store = SledStore::open(place.directory.path(), &options).unwrap();
         assert_eq!(place.databases().len(), 1, "{:?}", place.databases());
         for index in 0..round * 40 {
             let expected = large(index % 7 + round - 1, 2000);
             assert_eq!(get(&store, &format!("J{index}")).await, Some(expected), "round {round}");
         }
-        for index in 0..(round + 1) * 40 {
-            let write = set(&format!("J{index}"), large(index % 7 + round, 2000));
-            commit(&store, Vec::new(), vec![write]).await.unwrap();
+        let writes: Vec<_> = (0..(round + 1) * 40)
+            .map(|index| set(&format!("J{index}"), large(index % 7 + round, 2000)))
+            .collect();
+        for some in writes.chunks(10) {
+            commit(&store, Vec::new(), some.to_vec()).await.unwrap();
         }
         cut += usize::from(place.databases().len() > 1);
         drop(store);

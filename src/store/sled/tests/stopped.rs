@@ -86,7 +86,10 @@ fn below(chance: &mut Chance, bound: usize) -> usize {
 /// Opens a store, looks whether it is whole, and works on it without end.
 fn work(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let store = SledStore::open(directory, &SledOptions::default()).unwrap();
+    // sled is written without a pause, and stays where it is.
+    let options =
+        SledOptions { checkpoint_bytes: 100_000, compaction_bytes_min: u64::MAX, ..SledOptions::default() };
+    let store = SledStore::open(directory, &options).unwrap();
     let (mut load, mut chance) = (Load::default(), Chance(1));
     let reached = head(&store).0;
     while load.head < reached {

@@ -15,7 +15,7 @@ use std::{
 
 use tracing_subscriber::{
     EnvFilter, Layer as _,
-    filter::{FilterExt as _, ParseError, filter_fn},
+    filter::{FilterExt as _, LevelFilter, ParseError, filter_fn},
     fmt::{self, MakeWriter},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -65,8 +65,10 @@ pub fn init(config: &LogConfig, audit: &AuditConfig) -> Result<(), Error> {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => log.json().boxed(),
     };
-    let is_audit = filter_fn(|metadata| metadata.target() == AUDIT);
-    let log = log.with_filter(filter.and(is_audit.clone().not()));
+    // With hints of their greatest levels. Without, every event of every crate would be asked about each time.
+    let is_audit = filter_fn(|metadata| metadata.target() == AUDIT).with_max_level_hint(LevelFilter::INFO);
+    let is_log = filter_fn(|metadata| metadata.target() != AUDIT).with_max_level_hint(LevelFilter::TRACE);
+    let log = log.with_filter(filter.and(is_log));
     let audit = audit_file(audit)?.map(|file| {
         let lines = fmt::layer().json().flatten_event(true).with_writer(AuditFile::new(file));
         let lines = lines.with_level(false).with_target(false).with_current_span(false).with_span_list(false);

@@ -2,24 +2,27 @@
 //!
 //! Clients write down what they asked and when, what they were answered and when, and that they were not. Linearizability is
 //! local: if it holds for each job it holds for all, so each job is checked by itself. The checker knows updates (also those
-//! of a certain revision, and repeated ones), reads and histories; what other commands do to a job takes the same way
-//! through the same writer, and is held against the log by the simulation of the engine. What was in doubt when the server
-//! was killed is done before the next one answers, or never.
+//! of a certain revision, and repeated ones), holds and their release, tasks that executors begin and close, patches of a
+//! task (also those that test what it is), reads and histories. What was in doubt when the server was killed is done before
+//! the next one answers, or never.
 //!
 //! `HOLDPOINT_HISTORY_ROUNDS=100 cargo test --test faults histories` does it for longer, `HOLDPOINT_HISTORY_SEED` otherwise.
 
 mod checker;
+mod wire;
 
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU64, Ordering},
 };
 
-use holdpoint::proto::v1::{CreateJobRequest, GetJobRequest, Job, ListJobEventsRequest, UpdateJobRequest};
 use tokio::{sync::watch, task::JoinSet};
-use tonic::{Code, Status};
+use tonic::Code;
 
-use self::checker::{Answered, Asked, Operation, is_linearizable};
+use self::{
+    checker::{Answered, Asked, Mark, Operation, is_linearizable},
+    wire::{Known, ask, create, publish},
+};
 use super::kit::{Chance, Client, Server, soon};
 
 const ROUNDS: u64 = 6;
@@ -32,10 +35,14 @@ const OPERATIONS_PER_ROUND: usize = 240;
 /// What all clients know and write down.
 #[derive(Default)]
 struct Book {
-    jobs: Vec<String>,
+    jobs: Vec<Known>,
+    /// What each was at first.
+    first: Vec<Vec<Mark>>,
     /// By job.
     histories: Vec<Vec<Operation>>,
-    /// Updates with a request id that a kill left in doubt.
+    /// The tasks of each that were begun.
+    begun: Vec<Vec<u64>>,
+    /// What a kill left in doubt, and can be asked again.
     in_doubt: Vec<(usize, Asked)>,
     count: usize,
 }
@@ -50,62 +57,30 @@ impl Times {
     }
 }
 
-async fn ask(client: &mut Client, job_id: &str, asked: &Asked) -> Result<Answered, Status> {
-    let job_id = job_id.to_owned();
-    match asked {
-        Asked::Get => {
-            let request = GetJobRequest { job_id, ..GetJobRequest::default() };
-            let reply = soon(client.jobs.get_job(request)).await?.into_inner();
-            let job = reply.details.unwrap().job.unwrap();
-            Ok(Answered::Job(revision(&job), title(&job)))
-        }
-        Asked::Events => {
-            let request = ListJobEventsRequest { job_id, page_size: 1000, ..ListJobEventsRequest::default() };
-            let page = soon(client.jobs.list_job_events(request)).await?.into_inner();
-            assert_eq!(page.next_page_token, "", "it fits on one page");
-            Ok(Answered::Events(page.events.iter().map(|event| title(event.job.as_ref().unwrap())).collect()))
-        }
-        Asked::Update { title, at_revision, request } => {
-            let request = UpdateJobRequest {
-                job_id,
-                job: Some(Job { title: Some(title.to_string()), ..Job::default() }),
-                etag: at_revision.map(etag).unwrap_or_default(),
-                request_id: request.map(|request| format!("request-{request}")).unwrap_or_default(),
-                ..UpdateJobRequest::default()
-            };
-            match soon(client.jobs.update_job(request)).await {
-                Ok(reply) => Ok(Answered::Updated(revision(&reply.into_inner().job.unwrap()))),
-                Err(status) if status.code() == Code::Aborted => Ok(Answered::Mismatch),
-                Err(status) => Err(status),
-            }
-        }
-    }
+/// What a client has seen of a job last.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    revision: Option<usize>,
+    progress: Option<u64>,
 }
 
-fn revision(job: &Job) -> usize {
-    let revision = usize::try_from(job.revision).unwrap();
-    assert_eq!(job.etag, etag(revision));
-    revision
-}
-
-/// As every job has it. What the server makes of a revision is no promise, so each is checked before it is relied on.
-fn etag(revision: usize) -> String {
-    format!("r{revision}")
-}
-
-fn title(job: &Job) -> u64 {
-    job.title.as_deref().unwrap().parse().unwrap()
-}
-
-fn random(chance: &mut Chance, times: &Times, known: Option<usize>) -> Asked {
-    match chance.below(10) {
+fn random(chance: &mut Chance, times: &Times, seen: Seen, begun: &[u64]) -> Asked {
+    let new = times.next();
+    let request = chance.one_in(2).then_some(new);
+    match chance.below(20) {
         0..=3 => Asked::Get,
         4 => Asked::Events,
-        kind => {
-            let title = times.next();
-            let at_revision = known.filter(|_| kind < 8);
-            Asked::Update { title, at_revision, request: chance.one_in(2).then_some(title) }
+        5 | 6 => Asked::Progress,
+        7 | 8 => Asked::Hold { request },
+        9 | 10 => Asked::Release { request },
+        11 => Asked::Begin { task: new },
+        12 | 13 if !begun.is_empty() => {
+            // One of the last, so that several close the same.
+            let last = &begun[begun.len().saturating_sub(2)..];
+            Asked::Close { task: last[chance.below(last.len())], code: new }
         }
+        12..=16 => Asked::Patch { progress: new, at: seen.progress.filter(|_| chance.one_in(2)), request },
+        kind => Asked::Update { title: new, at_revision: seen.revision.filter(|_| kind < 19), request },
     }
 }
 
@@ -118,22 +93,29 @@ async fn work(
     done: watch::Sender<usize>,
 ) {
     let mut chance = Chance::new(seed);
-    let mut known = [None; JOBS];
+    let mut last_seen = [Seen::default(); JOBS];
     loop {
-        let in_doubt = book.lock().unwrap().in_doubt.pop();
-        let (job, asked) = in_doubt.unwrap_or_else(|| {
-            let job = chance.below(JOBS);
-            (job, random(&mut chance, &times, known[job]))
-        });
-        let job_id = book.lock().unwrap().jobs[job].clone();
+        let (job, asked, known) = {
+            let mut book = book.lock().unwrap();
+            let (job, asked) = book.in_doubt.pop().unwrap_or_else(|| {
+                let job = chance.below(JOBS);
+                (job, random(&mut chance, &times, last_seen[job], &book.begun[job]))
+            });
+            (job, asked, book.jobs[job].clone())
+        };
         let from = times.next();
-        let outcome = ask(&mut client, &job_id, &asked).await;
+        let outcome = ask(&mut client, &known, &asked).await;
         let to = times.next();
         let mut book = book.lock().unwrap();
         match outcome {
             Ok(answered) => {
-                if let Answered::Job(revision, _) | Answered::Updated(revision) = &answered {
-                    known[job] = Some(*revision);
+                match (&asked, &answered) {
+                    (Asked::Begin { task }, Answered::Made(_)) => book.begun[job].push(*task),
+                    (_, Answered::Job { revision, .. } | Answered::Made(revision)) => {
+                        last_seen[job].revision = Some(*revision);
+                    }
+                    (_, Answered::Progress(progress)) => last_seen[job].progress = Some(*progress),
+                    _ => {}
                 }
                 book.histories[job].push(Operation { asked, answered, from, to });
                 book.count += 1;
@@ -142,7 +124,7 @@ async fn work(
             Err(status) => {
                 let gone = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled];
                 assert!(gone.contains(&status.code()), "{status:?}");
-                if matches!(asked, Asked::Update { request: Some(_), .. }) {
+                if asked.can_be_repeated() {
                     book.in_doubt.push((job, asked.clone()));
                 }
                 // Until the next server answers.
@@ -159,6 +141,13 @@ async fn work(
 }
 
 impl Book {
+    fn add(&mut self, known: Known, first: Vec<Mark>) {
+        self.jobs.push(known);
+        self.first.push(first);
+        self.histories.push(Vec::new());
+        self.begun.push(vec![0]);
+    }
+
     /// The server is gone: what is in doubt is done by now, or never.
     fn close(&mut self, now: u64) {
         for operation in self.histories.iter_mut().flatten() {
@@ -169,7 +158,7 @@ impl Book {
     fn check(&self, seed: u64) {
         for (job, history) in self.histories.iter().enumerate() {
             assert!(
-                is_linearizable(0, history),
+                is_linearizable(&self.first[job], history),
                 "no order explains what was seen of job {job}; HOLDPOINT_HISTORY_SEED={seed}: {history:#?}"
             );
         }
@@ -194,7 +183,14 @@ async fn one_order_explains_what_clients_saw() {
             let mut server = Server::start(directory.path(), &[]).await;
             book.lock().unwrap().close(times.next());
             if life == 0 {
-                create(&mut Client::connect(server.address).await, &book).await;
+                let mut client = Client::connect(server.address).await;
+                if round == 0 {
+                    publish(&mut client).await;
+                }
+                for _ in 0..JOBS {
+                    let (known, first) = create(&mut client).await;
+                    book.lock().unwrap().add(known, first);
+                }
             }
             let (done, mut answered) = watch::channel(0);
             let mut tasks = JoinSet::new();
@@ -226,17 +222,4 @@ async fn one_order_explains_what_clients_saw() {
     }
     assert!(in_doubt > 0, "no kill left anything in doubt");
     println!("{} kills, {operations} operations answered and {in_doubt} in doubt, all explained", 2 * rounds);
-}
-
-/// Makes the jobs of a round, each at revision 1 and with title 0.
-async fn create(client: &mut Client, book: &Mutex<Book>) {
-    for _ in 0..JOBS {
-        let job = Some(Job { title: Some("0".to_owned()), ..Job::default() });
-        let reply =
-            soon(client.jobs.create_job(CreateJobRequest { job, ..CreateJobRequest::default() })).await;
-        let job = reply.unwrap().into_inner().job.unwrap();
-        let mut book = book.lock().unwrap();
-        book.jobs.push(job.job_id);
-        book.histories.push(Vec::new());
-    }
 }

@@ -3,7 +3,7 @@
 //! `HOLDPOINT_KILL_ROUNDS=200 cargo test --test faults kill` does it for longer, `HOLDPOINT_KILL_SEED` otherwise.
 
 use super::{
-    kit::{Chance, Server, setting, soon},
+    kit::{Chance, Server, check_doubted_starts, doubted_starts, setting, soon},
     load::{self, Clients},
 };
 
@@ -15,25 +15,27 @@ const ROUNDS_PER_STORE: u64 = 20;
 async fn what_was_acknowledged_survives_kills() {
     let rounds = setting("HOLDPOINT_KILL_ROUNDS", ROUNDS);
     let mut seed = setting("HOLDPOINT_KILL_SEED", 1);
-    let (mut kills, mut acknowledged, mut again) = (0, 0, 0);
+    let (mut kills, mut acknowledged, mut again, mut doubted) = (0, 0, 0, 0);
     while kills < rounds {
         let here = ROUNDS_PER_STORE.min(rounds - kills);
         // Shown where a check fails: a store is one seed's.
         println!("HOLDPOINT_KILL_SEED={seed} HOLDPOINT_KILL_ROUNDS={here} cargo test --test faults kill");
-        let clients = kill_again_and_again(seed, here).await;
+        let (clients, doubted_here) = kill_again_and_again(seed, here).await;
         acknowledged += clients.count();
         again += clients.heard_again();
         kills += here;
+        doubted += doubted_here;
         seed += 1;
     }
     assert!(again > 0, "who resumes with an older token hears some again");
     println!(
         "{kills} kills, {acknowledged} acknowledged, all checked after each kill; {again} came again to the one that \
-         resumed with older tokens"
+         resumed with older tokens; {doubted} starts took the store for damaged"
     );
+    check_doubted_starts(doubted, kills);
 }
 
-async fn kill_again_and_again(first_seed: u64, rounds: u64) -> Clients {
+async fn kill_again_and_again(first_seed: u64, rounds: u64) -> (Clients, u64) {
     let directory = tempfile::tempdir().unwrap();
     let mut clients = Clients::new();
     for round in 0..=rounds {
@@ -51,5 +53,5 @@ async fn kill_again_and_again(first_seed: u64, rounds: u64) -> Clients {
         server.kill();
         clients.leave().await;
     }
-    clients
+    (clients, doubted_starts(directory.path()))
 }

@@ -5,7 +5,7 @@
 
 use super::{
     disk_image::{Disk, Image, Lies, Unsynced},
-    kit::{Chance, Ended, Server, setting, soon},
+    kit::{Chance, Ended, Server, check_doubted_starts, doubted_starts, setting, soon},
     load::Clients,
     machine::Machine,
     shim::Control,
@@ -49,7 +49,7 @@ fn is_killed(ended: &Ended) -> bool {
 async fn what_was_acknowledged_survives_power_cuts() {
     let wanted = setting("HOLDPOINT_POWER_CUTS", CUTS);
     let mut seed = setting("HOLDPOINT_POWER_SEED", 1);
-    let (mut cuts, mut acknowledged, mut stores) = (0, 0, 0);
+    let (mut cuts, mut acknowledged, mut stores, mut doubted) = (0, 0, 0, 0);
     while cuts < wanted {
         let Some(machine) = Machine::new() else { return };
         // Shown where a check fails: a store is one seed's.
@@ -58,9 +58,14 @@ async fn what_was_acknowledged_survives_power_cuts() {
         cuts += done;
         acknowledged += count;
         stores += 1;
+        doubted += doubted_starts(&machine.root);
         seed += 1;
     }
-    println!("{cuts} power cuts in {stores} stores, {acknowledged} acknowledged, all checked after each cut");
+    println!(
+        "{cuts} power cuts in {stores} stores, {acknowledged} acknowledged, all checked after each cut; {doubted} starts \
+         took the store for damaged"
+    );
+    check_doubted_starts(doubted, cuts);
 }
 
 /// Cuts the power of one machine. Returns how often, and how many changes were acknowledged.

@@ -56,8 +56,9 @@ const SEEDS: u64 = 1_200;
 /// Far longer, in virtual time, than anything here takes.
 const LIFE_SECONDS_MAX: u64 = 3_600;
 
-/// How long the last life waits for what falls due: several looks of the sweeper.
-const SETTLING: Duration = Duration::from_secs(2);
+/// How long the last life waits for what falls due: several looks of the sweeper, also where the store stalls for a second
+/// now and then.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// What a seed is like.
 struct Plan {

@@ -179,6 +179,29 @@ pub(super) fn synced(chance: &mut Chance, client_job_id: &str) -> Ask {
     Ask::Sync(sync(client_job_id, status, Device { updated, team, reports }))
 }
 
+/// Two holds that wait for each other's jobs, or for steps of them: no more than one can be placed. None where there are no
+/// two jobs.
+pub(super) fn entangled(chance: &mut Chance, known: &Known) -> Option<[Ask; 2]> {
+    let job_ids: Vec<&String> = known.job_ids().collect();
+    if job_ids.is_empty() {
+        return None;
+    }
+    let (one, other) = ((*chance.pick(&job_ids)).clone(), (*chance.pick(&job_ids)).clone());
+    let (on_one, on_other) = (step(chance), step(chance));
+    let mut hold = |job_id: &String, step_id: &String, of: &String, waited_for: &String| {
+        let waited_for = chance.one_in(2).then(|| waited_for.clone());
+        let dependency = Some(Dependency { job_id: of.clone(), step_id: waited_for });
+        Ask::Act(PerformJobAction {
+            job_id: job_id.clone(),
+            action: JobActionType::Hold,
+            step_ids: vec![step_id.clone()],
+            terms: HoldTerms { scheduled_release: None, dependency },
+            ..PerformJobAction::default()
+        })
+    };
+    (one != other).then(|| [hold(&one, &on_one, &other, &on_other), hold(&other, &on_other, &one, &on_one)])
+}
+
 /// The name of a job that a device is busy with.
 pub(super) fn random_name(chance: &mut Chance) -> String {
     name(chance.below(NAMES))

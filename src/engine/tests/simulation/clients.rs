@@ -74,12 +74,13 @@ impl Work {
             } else if self.is_done() {
                 return;
             } else {
-                match self.below(14) {
+                match self.below(16) {
                     0 => self.pipeline().await,
                     1 => self.repeat().await,
                     2 => self.misuse().await,
                     3 => self.list().await,
                     4 | 5 => self.read().await,
+                    6 | 7 => self.entangle().await,
                     _ => self.ask().await,
                 }
             };
@@ -243,6 +244,27 @@ impl Work {
             }
         }
         next
+    }
+
+    /// Has two jobs wait for each other, side by side.
+    async fn entangle(&self) -> Next {
+        let requests = {
+            let mut client = self.client.lock().unwrap();
+            let asks = asks::entangled(&mut client.chance, &self.book.lock().unwrap().known);
+            asks.map(|asks| asks.map(|ask| Request { validate_only: false, ..client.request(ask) }))
+        };
+        let Some([mut one, mut other]) = requests else { return Next::Done };
+        let first = one.attempt(&self.book.lock().unwrap().disk);
+        let second = other.attempt(&self.book.lock().unwrap().disk);
+        let outcomes = join(
+            one.ask.put(&self.engine, first.origin.clone()),
+            other.ask.put(&self.engine, second.origin.clone()),
+        );
+        let outcomes = outcomes.await;
+        let mut book = self.book.lock().unwrap();
+        let next = book.answer(&mut one, &first, outcomes.0);
+        let last = book.answer(&mut other, &second, outcomes.1);
+        if last == Next::Over { last } else { next }
     }
 
     /// Reads a job, or its history.

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         Counts, Dependency, DependencyState, Existing, Filter, JobState, compare_times, evolve, summary,
     },
+    engine::Logged,
     proto::v1::{Hold, HoldReleaseCause, Job, JobEvent, JobEventType, JobFilter, JobStatus, actor},
     store::{Index, IndexPage, IndexPlace, JobKey, Partition, Sequence, TaskRun},
 };
@@ -126,6 +127,7 @@ impl Truth {
         for event in &logged.events {
             self.evolve(partition, &event.event);
         }
+        self.check_placed(logged);
         if logged.events.is_empty() && entry.sync.is_none() {
             return;
         }
@@ -227,28 +229,42 @@ impl Truth {
 
     /// No hold waits, in the end, for itself.
     pub(super) fn check_no_circle(&self) {
-        type Node<'t> = (&'t str, &'t str);
-        let standing = |node: Node<'_>| {
-            let holds = self.jobs.get(node.0).into_iter().flat_map(|known| known.state.holds.values());
-            let is_of =
-                move |hold: &&Hold| hold.is_standing() && (node.1.is_empty() || node.1 == hold.step_id);
-            holds.filter(is_of).filter_map(Dependency::of).collect::<Vec<_>>()
-        };
-        for (job_id, known) in self.living() {
-            for hold in known.state.holds.values().filter(|hold| hold.is_standing()) {
-                let mut open: Vec<Dependency> = Dependency::of(hold).into_iter().collect();
-                let mut looked_at = BTreeSet::new();
-                while let Some(dependency) = open.pop() {
-                    if !looked_at.insert(dependency.clone()) {
-                        continue;
-                    }
-                    let step_id = dependency.step_id.as_deref().unwrap_or_default();
-                    let is_itself =
-                        dependency.job_id == *job_id && (step_id.is_empty() || step_id == hold.step_id);
-                    assert!(!is_itself, "it waits for itself: {hold:?}");
-                    open.extend(standing((&dependency.job_id, step_id)));
-                }
+        for (_, known) in self.living() {
+            known.state.holds.values().for_each(|hold| self.check_not_in_circle(hold));
+        }
+    }
+
+    /// No hold that a command placed, and did not release at once, closes a circle. Between two partitions no order is known.
+    fn check_placed(&self, logged: &Logged) {
+        if self.seen.len() > 1 {
+            return;
+        }
+        let is_placed = |event: &&JobEvent| event.r#type() == JobEventType::HoldPlaced;
+        for event in logged.events.iter().map(|event| &*event.event).filter(is_placed) {
+            let hold_id = &event.hold.as_ref().unwrap().hold_id;
+            self.check_not_in_circle(&self.jobs[&event.job_id].state.holds[hold_id]);
+        }
+    }
+
+    /// A hold that stands does not wait for the step that it is on, by way of any others that stand.
+    fn check_not_in_circle(&self, hold: &Hold) {
+        if !hold.is_standing() {
+            return;
+        }
+        let mut open: Vec<Dependency> = Dependency::of(hold).into_iter().collect();
+        let mut looked_at = BTreeSet::new();
+        while let Some(dependency) = open.pop() {
+            if !looked_at.insert(dependency.clone()) {
+                continue;
             }
+            let is_waited_for =
+                |hold: &&Hold| dependency.step_id.as_ref().is_none_or(|step_id| *step_id == hold.step_id);
+            let is_itself = dependency.job_id == hold.job_id && is_waited_for(&hold);
+            assert!(!is_itself, "it waits for itself: {hold:?}");
+            let known = self.jobs.get(&dependency.job_id).filter(|known| !known.is_deleted);
+            let holds = known.into_iter().flat_map(|known| known.state.holds.values());
+            let standing = holds.filter(|hold| hold.is_standing()).filter(is_waited_for);
+            open.extend(standing.filter_map(Dependency::of));
         }
     }
 

@@ -12,7 +12,9 @@ use holdpoint::{
     auth::{self, mint::Wish},
     cli::{
         Arguments, BackupArguments, CheckArguments, Command, MintArguments, RestoreArguments, ServeArguments,
-        TokenCommand, local,
+        TokenCommand,
+        bench::{self, BenchArguments},
+        local,
         remote::{self, ServerArguments},
     },
     config::{self, Config},
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         Command::Backup(arguments) => backup(&arguments),
         Command::Restore(arguments) => restore(&arguments),
         Command::Check(arguments) => check(&arguments),
+        Command::Bench(arguments) => measure(arguments),
+        Command::BenchBare => bare(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,6 +127,27 @@ async fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let faults = found.faults.len() as u64 + found.further_faults;
     Err(Failure::other(NotInOrder { faults, data_dir: data_dir.clone() }))
 }
+
+/// Measures. Told to stop, it takes its servers and their files with it.
+#[tokio::main]
+async fn measure(arguments: BenchArguments) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(stop.clone()).map_err(Failure::other)?);
+    let is_json = arguments.json();
+    let report = stop.run_until_cancelled(bench::run(arguments)).await;
+    let report = report.ok_or(Failure::other(Interrupted))?.map_err(Failure::other)?;
+    say(if is_json { report.to_json() } else { report.to_string() }.trim_end())
+}
+
+#[tokio::main]
+async fn bare() -> Result<(), Failure> {
+    bench::bare::serve().await.map_err(Failure::other)
+}
+
+/// It was told to stop before there was anything to say.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
 
 /// What was looked at is not what it should be.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what it means. What the binary does beside serving is in the modules here.
 
+pub mod bench;
 pub mod local;
 pub mod remote;
 
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::remote::ServerArguments;
+use self::{bench::BenchArguments, remote::ServerArguments};
 use crate::config::{self, Sources};
 
 const EXAMPLES: &str = "\
@@ -33,6 +34,13 @@ Examples:
   holdpoint restore monday.backup --data-dir restored
   holdpoint check --data-dir restored
   holdpoint serve --data-dir restored";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  holdpoint bench
+  holdpoint bench update get --seconds 5
+  holdpoint bench growth start --jobs 1000000 --data-dir /mnt/fast
+  holdpoint bench --json > figures.json";
 
 /// One true record of a job, kept over gRPC, and watched live.
 #[derive(Debug, Parser)]
@@ -65,6 +73,16 @@ pub enum Command {
     /// Of a data directory, every job's history is told again and compared with the records and indexes that are there.
     /// Exits with 0 where all is in order, and with 1 and what is wrong where it is not.
     Check(CheckArguments),
+    /// Measure what the server can do on this machine and this disk.
+    ///
+    /// Starts a server of its own, and beside it a bare one that only answers with as many bytes. Rounds of the two alternate,
+    /// and what counts is the ratio of each pair: median, smallest and greatest. Says for each what is aimed at, and whether it
+    /// is reached. Every acknowledged change is durable. Takes about three minutes; ends with 1 where any call fails.
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(BenchArguments),
+    /// Serve what `bench` compares with.
+    #[command(name = bench::server::BARE, hide = true)]
+    BenchBare,
 }
 
 /// The flags of `backup`.

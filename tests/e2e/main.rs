@@ -7,6 +7,7 @@
 mod admin;
 mod audit;
 mod bearer;
+mod bench;
 mod caller_limits;
 #[path = "../shared/certificates.rs"]
 mod certificates;

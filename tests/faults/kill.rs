@@ -10,6 +10,9 @@ use super::{
 const ROUNDS: u64 = 6;
 /// So many kills one after another go into the same store: all of it is read after each.
 const ROUNDS_PER_STORE: u64 = 20;
+/// At most one start in so many takes the store for damaged, and one: what was seen to do so is noted within a second, and
+/// comes seldom.
+const DOUBTED_ONE_IN: u64 = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kills() {
@@ -32,7 +35,7 @@ async fn what_was_acknowledged_survives_kills() {
         "{kills} kills, {acknowledged} acknowledged, all checked after each kill; {again} came again to the one that \
          resumed with older tokens; {doubted} starts took the store for damaged"
     );
-    check_doubted_starts(doubted, kills);
+    check_doubted_starts(doubted, kills, DOUBTED_ONE_IN);
 }
 
 async fn kill_again_and_again(first_seed: u64, rounds: u64) -> (Clients, u64) {

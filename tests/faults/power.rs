@@ -16,6 +16,9 @@ const CUTS: u64 = 4;
 const LYING_STORES_MAX: u64 = 10;
 /// So many cuts one after another go into the same store.
 const CUTS_PER_STORE_MAX: usize = 12;
+/// At most one start in so many takes the store for damaged, and one. Zeros may be all that is left where the file had grown
+/// and nothing was synced yet, and nothing tells those from damage: 4 of 340 cuts were taken for it.
+const DOUBTED_ONE_IN: u64 = 25;
 /// How many calls that change its disk a server makes, about, while it opens a store, and while clients work.
 const OPENING_CALLS: usize = 60;
 const WORKING_CALLS: usize = 700;
@@ -65,7 +68,7 @@ async fn what_was_acknowledged_survives_power_cuts() {
         "{cuts} power cuts in {stores} stores, {acknowledged} acknowledged, all checked after each cut; {doubted} starts \
          took the store for damaged"
     );
-    check_doubted_starts(doubted, cuts);
+    check_doubted_starts(doubted, cuts, DOUBTED_ONE_IN);
 }
 
 /// Cuts the power of one machine. Returns how often, and how many changes were acknowledged.

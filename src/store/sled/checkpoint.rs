@@ -372,8 +372,9 @@ impl Work {
         self.shared.view.thaw();
         journal::remove_to(&self.journal, number).map_err(unwritten)?;
         behind.compacting.consider(&self.shared, behind.checkpoint);
+        self.note_empty_segments()?;
         // sled tidies up after it.
-        self.noted = self.noted.or(Some(Instant::now()));
+        self.noted = Some(Instant::now());
         Ok(())
     }
 

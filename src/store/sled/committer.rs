@@ -32,6 +32,9 @@ use crate::store::{Batch, Error, Result, Sequence, export::log_batch, log::head_
 /// What was committed is in sled after about so long, however little has gathered.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
+/// How often to look whether what was in the way is not any more.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How often the witness is made safe from a power cut.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -176,16 +179,23 @@ impl Worker {
                 Err(TryRecvError::Disconnected) => Err(Closed),
             };
         }
-        let is_behind = self.failure.is_none() && (self.is_ahead_of_witness() || self.gathered() > 0);
-        if is_behind || !self.trims.is_empty() {
-            let wait = WITNESS_EVERY.saturating_sub(self.witnessed_at.elapsed());
-            return match requests.recv_timeout(wait) {
-                Ok(request) => Ok(Some(request)),
-                Err(RecvTimeoutError::Timeout) => Ok(None),
-                Err(RecvTimeoutError::Disconnected) => Err(Closed),
-            };
+        let Some(wait) = self.due_in() else { return requests.recv().map(Some).map_err(|_| Closed) };
+        match requests.recv_timeout(wait) {
+            Ok(request) => Ok(Some(request)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Closed),
         }
-        requests.recv().map(Some).map_err(|_| Closed)
+    }
+
+    /// When there is something to do that nobody asks for: the witness, a checkpoint, or a trim that waits for an export.
+    fn due_in(&self) -> Option<Duration> {
+        let works = self.failure.is_none();
+        let witness = (works && self.is_ahead_of_witness())
+            .then(|| WITNESS_EVERY.saturating_sub(self.witnessed_at.elapsed()));
+        let checkpoint = (works && self.gathered() > 0)
+            .then(|| CHECKPOINT_EVERY.saturating_sub(self.checkpoint_at.elapsed()).max(LOOK_EVERY));
+        let trim = (!self.trims.is_empty()).then_some(LOOK_EVERY);
+        [witness, checkpoint, trim].into_iter().flatten().min()
     }
 
     /// Runs a write, unless one failed before; its error or panic is the end.

@@ -7,6 +7,8 @@
  * here depends on the C library's own names for them.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -218,6 +220,19 @@ int close(int file) {
         pthread_mutex_unlock(&lock);
     }
     return (int)syscall(SYS_close, file);
+}
+
+/* The C library closes the descriptor itself, and a socket may have its number next. */
+int closedir(DIR *directory) {
+    static int (*next)(DIR *);
+    if (next == NULL) next = (int (*)(DIR *))dlsym(RTLD_NEXT, "closedir");
+    int file = dirfd(directory);
+    if (is_ours(file)) {
+        pthread_mutex_lock(&lock);
+        inodes[file] = 0;
+        pthread_mutex_unlock(&lock);
+    }
+    return next(directory);
 }
 
 static ssize_t write_at(int file, const void *data, size_t length, off_t place) {

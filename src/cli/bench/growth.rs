@@ -4,7 +4,7 @@ use super::{
     Bench, Error, Workload, call,
     load::Pace,
     pair::Side,
-    report::{Check, Goal, Row, Section, Unit, mib},
+    report::{Check, Goal, Row, Section, Unit, mib, thousands},
     sample::{Spread, whole},
     server::Server,
     work::World,
@@ -43,7 +43,7 @@ impl Bench {
         let other = self.serve("fewer", &[]).await?;
         self.populate(&other, &fewer).await?;
 
-        let title = format!("{jobs} jobs, beside {}", fewer.jobs);
+        let title = format!("{} jobs, beside {}", thousands(whole(jobs)), thousands(whole(fewer.jobs)));
         let mut section = Section { workload: "growth", title, ..Section::default() };
         let works = [
             ("update", world.report(), fewer.report(), "updates/s"),
@@ -52,8 +52,16 @@ impl Bench {
         for (name, many, few, rate) in works {
             let (base, ours) = (Side::of(&other, &few, callers), Side::of(server, &many, callers));
             let pairs = self.alternate(format!("growth, {name}, {callers} callers"), &base, &ours).await?;
-            section.rows.push(Row::new(format!("{name}, {} jobs", fewer.jobs), callers, &pairs.base));
-            section.rows.push(Row::new(format!("{name}, {jobs} jobs"), callers, &pairs.ours));
+            section.rows.push(Row::new(
+                format!("{name}, {} jobs", thousands(whole(fewer.jobs))),
+                callers,
+                &pairs.base,
+            ));
+            section.rows.push(Row::new(
+                format!("{name}, {} jobs", thousands(whole(jobs))),
+                callers,
+                &pairs.ours,
+            ));
             section.checks.push(pairs.rate(&format!("{rate}, of those with fewer jobs"), Some(RATE)));
         }
         let memory = server.memory();
@@ -88,7 +96,7 @@ impl Bench {
             workload: "start",
             title: format!(
                 "from a start after kill -9, with {} jobs, to the first answer of GetJob",
-                world.jobs
+                thousands(whole(world.jobs)),
             ),
             checks: vec![Check::new("to the first answer", Unit::Seconds, Spread::of(seconds), Some(START))],
             ..Section::default()

@@ -35,7 +35,8 @@ use tonic::{Request, Response, Status, client::Grpc, codegen::http::uri::PathAnd
 use self::{
     load::Pace,
     progress::Progress,
-    report::Report,
+    report::{Report, thousands},
+    sample::whole,
     server::Server,
     wire::Raw,
     work::{Work, World},
@@ -230,7 +231,7 @@ pub async fn run(arguments: BenchArguments) -> Result<Report, Error> {
         "holdpoint {}: {} jobs; {} rounds of {} s, and one before to warm up; server, bare server and callers share {} \
          processors",
         env!("CARGO_PKG_VERSION"),
-        arguments.jobs,
+        thousands(whole(arguments.jobs)),
         arguments.rounds,
         arguments.seconds.as_secs_f64(),
         std::thread::available_parallelism().map_or(1, usize::from),

@@ -263,7 +263,7 @@ pub fn mib(bytes: u64) -> f64 {
 }
 
 /// A whole number that can be read at once.
-fn thousands(value: f64) -> String {
+pub(super) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -1,17 +1,17 @@
 //! The servers that are measured: each a process of its own, so that what it takes can be told from what the callers take.
 
 use std::{
-    env, io,
+    env,
+    io::{self, BufRead as _, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use futures_util::future::try_join_all;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    task::spawn_blocking,
     time::{Instant, timeout},
 };
 use tonic::transport::{Channel, Endpoint};
@@ -30,10 +30,10 @@ const GREETING: &str = "holdpoint is listening on ";
 /// How long a start may take: that of a large store, too.
 const START: Duration = Duration::from_secs(600);
 
-/// A server, running. Dropping it kills it.
+/// A server, running. Dropping it kills it, as `kill -9` does.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    process: Process,
     address: SocketAddr,
     channels: Vec<Channel>,
     data_dir: Option<PathBuf>,
@@ -49,9 +49,16 @@ impl Server {
     pub async fn bare(binary: &Path) -> Result<Self, Error> {
         let mut command = Command::new(binary);
         command.arg(BARE);
-        let (child, address) = start(command).await?;
+        let (process, address) = start(command).await?;
         let channels = connect(address, CHANNELS).await?;
-        Ok(Self { child, address, channels, data_dir: None, binary: binary.to_owned(), settings: Vec::new() })
+        Ok(Self {
+            process,
+            address,
+            channels,
+            data_dir: None,
+            binary: binary.to_owned(),
+            settings: Vec::new(),
+        })
     }
 
     /// This binary, serving a data directory, with settings such as `limits.watches=100`; all else is as by default.
@@ -65,10 +72,10 @@ impl Server {
         for setting in settings {
             command.args(["--set", setting]);
         }
-        let (child, address) = start(command).await?;
+        let (process, address) = start(command).await?;
         let channels = connect(address, CHANNELS).await?;
         Ok(Self {
-            child,
+            process,
             address,
             channels,
             data_dir: Some(data_dir.to_owned()),
@@ -77,7 +84,7 @@ impl Server {
         })
     }
 
-    /// Kills it, as `kill -9` does, and starts it again. Also how long it took from the start until it took connections.
+    /// Kills it, and starts it again. Also when that was.
     ///
     /// # Errors
     /// It does not start.
@@ -86,9 +93,10 @@ impl Server {
     /// On a server that has no data directory.
     pub async fn kill_and_start(mut self) -> Result<(Self, Instant), Error> {
         let data_dir = self.data_dir.take().expect("only a server that keeps something is started again");
-        self.child.kill().await.map_err(Error::Child)?;
+        let (binary, settings) = (self.binary.clone(), self.settings.clone());
+        drop(self);
         let begin = Instant::now();
-        Ok((Self::holdpoint(&self.binary, &data_dir, &self.settings).await?, begin))
+        Ok((Self::holdpoint(&binary, &data_dir, &settings).await?, begin))
     }
 
     /// The connections that callers share.
@@ -108,13 +116,13 @@ impl Server {
     /// The processor time that it has had, in seconds; only where the system tells.
     #[must_use]
     pub fn cpu_seconds(&self) -> Option<f64> {
-        system::cpu_seconds(self.child.id()?)
+        system::cpu_seconds(self.process.0.id())
     }
 
     /// What it has of the memory; only where the system tells.
     #[must_use]
     pub fn memory(&self) -> Option<Memory> {
-        system::memory(self.child.id()?)
+        system::memory(self.process.0.id())
     }
 
     /// What its files take, in bytes.
@@ -124,22 +132,37 @@ impl Server {
     }
 }
 
+/// A process that does not outlive this. What it had open is closed when it is gone.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already where it cannot be killed, and nobody waits for one that cannot be waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts a server, and reads where it listens.
-async fn start(mut command: Command) -> Result<(Child, SocketAddr), Error> {
+async fn start(mut command: Command) -> Result<(Process, SocketAddr), Error> {
     // A variable of the caller's own would be taken for a setting.
     for (variable, _) in env::vars_os() {
         if variable.to_string_lossy().starts_with("HOLDPOINT_") {
             command.env_remove(variable);
         }
     }
-    command.env_remove("RUST_LOG").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(Error::Child)?;
-    let stdout = child.stdout.as_mut().ok_or_else(|| Error::Child(io::ErrorKind::BrokenPipe.into()))?;
-    let mut line = String::new();
-    let read = timeout(START, BufReader::new(stdout).read_line(&mut line)).await;
-    read.map_err(|_| Error::Child(io::ErrorKind::TimedOut.into()))?.map_err(Error::Child)?;
+    command.env_remove("RUST_LOG").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = Process(command.spawn().map_err(Error::Child)?);
+    let stdout = process.0.stdout.take().expect("it was asked for");
+    let read = spawn_blocking(move || {
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).map(|_| line)
+    });
+    let read = timeout(START, read).await.map_err(|_| Error::Child(io::ErrorKind::TimedOut.into()))?;
+    let line = read.expect("reading does not panic").map_err(Error::Child)?;
     let address = line.trim_end().strip_prefix(GREETING).and_then(|address| address.parse().ok());
-    Ok((child, address.ok_or(Error::NotServing)?))
+    Ok((process, address.ok_or(Error::NotServing)?))
 }
 
 /// Connections to an address.

@@ -14,14 +14,14 @@ use tonic::transport::Channel;
 use super::{
     Bench, Error, Workload,
     bare::{self, FLOOD, FOLLOW, PUBLISH},
-    follow::{Follower, Noted, Told, Whose, delays, open_all, stream},
+    follow::{Follower, Noted, Sent, Told, Whose, delays, open_all, stream},
     load::{self, Caller, Pace, Same},
     pair::{Pairs, Side},
-    report::{Check, Goal, Row, Section, Unit, mib},
+    report::{Check, Goal, Row, Section, Unit, mib, thousands},
     sample::{Sample, Spread, whole},
     server::{CHANNELS, Server},
     template,
-    work::{Work, World},
+    work::{REPORT, Work, World},
 };
 use crate::proto::v1::{WatchJobRequest, WatchJobsRequest, WatchStart};
 
@@ -31,7 +31,8 @@ const WATCH_JOB: &str = "/holdpoint.v1.JobService/WatchJob";
 /// Of those that watch everything.
 const WATCHERS: usize = 100;
 const UPDATES_PER_SECOND: u32 = 1_000;
-const UPDATERS: usize = 16;
+/// So many that the pace is kept also where an update takes long.
+const UPDATERS: usize = 64;
 const WATCHED_JOBS: u64 = 1_000;
 /// Of those that watch one job each.
 const JOB_WATCHERS: usize = 1_000;
@@ -105,7 +106,7 @@ impl Bench {
             }
             let sent = Arc::new(Mutex::new(HashMap::new()));
             let callers = noted(&world.report(), &sent);
-            let followed = self.followed(&server, super::work::REPORT, callers, ours, Some(&sent)).await?;
+            let followed = self.followed(&server, REPORT, callers, ours, Some(&sent)).await?;
             let (request, reply) = followed.sample.sizes();
             message = (request, reply, followed.bytes / followed.events.max(1));
             ours = followed.followers;
@@ -126,7 +127,7 @@ impl Bench {
         path: &'static str,
         callers: Vec<Box<dyn Caller>>,
         followers: Vec<Follower>,
-        sent: Option<&super::follow::Sent>,
+        sent: Option<&Sent>,
     ) -> Result<Followed, Error> {
         let before = server.cpu_seconds();
         let (tell, expected) = watch::channel(u64::MAX);
@@ -172,7 +173,10 @@ impl Bench {
         drop(watching);
         Ok(Section {
             workload: "watchers",
-            title: format!("updates of some jobs, while {JOB_WATCHERS} watchers watch another each"),
+            title: format!(
+                "updates of some jobs, while {} watchers watch another each",
+                thousands(whole(JOB_WATCHERS as u64))
+            ),
             rows: vec![
                 Row::new("nobody watches", callers, &pairs.base),
                 Row::new("others are watched", callers, &pairs.ours),
@@ -211,7 +215,7 @@ impl Bench {
             workload: "fanout",
             title: format!(
                 "{READERS} watchers read {} events, {:.1} MiB, from the oldest on; a call is all that one of them reads",
-                log.events,
+                thousands(whole(log.events)),
                 mib(log.bytes),
             ),
             rows: vec![
@@ -239,7 +243,8 @@ impl Bench {
         Ok(Section {
             workload: "idle",
             title: format!(
-                "{IDLE} watchers of everything, {IDLE_PER_CONNECTION} on a connection, while nothing happens"
+                "{} watchers of everything, {IDLE_PER_CONNECTION} on a connection, while nothing happens",
+                thousands(whole(IDLE as u64)),
             ),
             checks: vec![
                 Check::new("memory for each", Unit::Kib, ours.map(Spread::one), Some(IDLE_KIB)),
@@ -271,7 +276,7 @@ fn everything(start: WatchStart) -> Bytes {
 }
 
 /// Callers that update jobs, and note when.
-fn noted(work: &Work, sent: &super::follow::Sent) -> Vec<Box<dyn Caller>> {
+fn noted(work: &Work, sent: &Sent) -> Vec<Box<dyn Caller>> {
     let noted = |caller| Box::new(Noted { caller, sent: Arc::clone(sent) }) as Box<dyn Caller>;
     work.callers(UPDATERS, false).into_iter().map(noted).collect()
 }
@@ -300,7 +305,10 @@ fn watch_section(pairs: &Pairs, delivered: &[Sample], (base, ours): &(Vec<u64>, 
     let delays = delays.map(|(delays, round)| Some(delays.millis(99.0) / round.millis(99.0)));
     Section {
         workload: "watch",
-        title: format!("{WATCHERS} watchers of everything, at {UPDATES_PER_SECOND} updates a second"),
+        title: format!(
+            "{WATCHERS} watchers of everything, at {} updates a second",
+            thousands(UPDATES_PER_SECOND.into())
+        ),
         rows: vec![
             Row::new("bare stream", UPDATERS, &pairs.base),
             Row::new("holdpoint", UPDATERS, &pairs.ours),

@@ -70,10 +70,11 @@ impl View {
 
     /// The value of a key.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        match self.look(|layers| layers.get(key).ok_or_else(|| Arc::clone(&layers.tree))) {
-            Ok(recent) => Ok(recent),
-            Err(tree) => value::get(&tree, key),
-        }
+        let found = self.look(|layers| match layers.upper.get(key).or_else(|| layers.lower.get(key)) {
+            Some(recent) => Ok(recent.clone()),
+            None => Err(Arc::clone(&layers.tree)),
+        });
+        found.or_else(|tree| value::get(&tree, key))
     }
 
     /// Keys with their values, in order or, where `reverse`, from the last to the first. It is not one moment.
@@ -96,11 +97,6 @@ impl View {
 }
 
 impl Layers {
-    /// The newest change of a key.
-    fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
-        self.upper.get(key).or_else(|| self.lower.get(key)).cloned()
-    }
-
     /// The first changes of a range, or the last ones, from its end.
     fn page(&self, start: &Bound<Bytes>, end: &Bound<Bytes>, reverse: bool) -> VecDeque<Change> {
         let range = (start.as_ref(), end.as_ref());

@@ -96,6 +96,16 @@ pub(super) struct Steps<'t> {
     bytes: usize,
     generation: u64,
     live_bytes: u64,
+    /// By how much the other database grew.
+    mirrored_bytes: i64,
+}
+
+/// What steps came to.
+pub(super) struct Done {
+    /// What is to be noted of the commit that they end with.
+    pub(super) checkpoint: Checkpoint,
+    /// By how much what is in the other database has grown; or why it does not have all of it.
+    pub(super) mirrored: Result<i64>,
 }
 
 impl<'t> Steps<'t> {
@@ -103,7 +113,17 @@ impl<'t> Steps<'t> {
     pub(super) fn new(tree: &'t Tree, after: Checkpoint) -> Self {
         let Checkpoint { number: _, generation, live_bytes } = after;
         let (step, mirrored) = Default::default();
-        Self { tree, mirror: None, step, mirrored, mirror_failure: None, bytes: 0, generation, live_bytes }
+        Self {
+            tree,
+            mirror: None,
+            step,
+            mirrored,
+            mirror_failure: None,
+            bytes: 0,
+            generation,
+            live_bytes,
+            mirrored_bytes: 0,
+        }
     }
 
     /// Writes the keys before one into another database as well.
@@ -120,8 +140,9 @@ impl<'t> Steps<'t> {
                 *generation += 1;
                 *generation - 1
             });
-            self.live_bytes +=
-                parts.iter().map(|(key, stored)| (key.len() + stored.len()) as u64).sum::<u64>();
+            for (key, stored) in &parts {
+                self.grow(key, (key.len() + stored.len()) as u64);
+            }
             let last = parts.pop();
             // Chunks that nothing leads to may come in any step before.
             for (key, stored) in parts {
@@ -134,18 +155,39 @@ impl<'t> Steps<'t> {
         // A reader who misses chunks finds another value.
         if let Some(raw) = self.tree.get(key).map_err(failed)? {
             let chunks = value::chunks_of(key, &raw)?;
-            let replaced = (key.len() + raw.len()) as u64 + chunks.map_or(0, value::Chunks::stored_bytes);
-            self.live_bytes = self.live_bytes.saturating_sub(replaced);
+            self.shrink(key, (key.len() + raw.len()) as u64);
+            if let Some(chunks) = chunks {
+                self.shrink(&chunks.first_key(), chunks.stored_bytes());
+            }
             unit.extend(chunks.into_iter().flat_map(value::Chunks::keys).map(|key| (key, None)));
         }
         self.unit(unit)
+    }
+
+    /// Whether the other database is to have a key.
+    fn is_mirrored(&self, key: &[u8]) -> bool {
+        self.mirror.is_some_and(|(_, end)| key < end)
+    }
+
+    fn grow(&mut self, key: &[u8], bytes: u64) {
+        self.live_bytes += bytes;
+        if self.is_mirrored(key) {
+            self.mirrored_bytes += bytes.cast_signed();
+        }
+    }
+
+    fn shrink(&mut self, key: &[u8], bytes: u64) {
+        self.live_bytes = self.live_bytes.saturating_sub(bytes);
+        if self.is_mirrored(key) {
+            self.mirrored_bytes -= bytes.cast_signed();
+        }
     }
 
     /// Changes that are seen together.
     fn unit(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<()> {
         for (key, stored) in changes {
             self.bytes += key.len() + stored.as_ref().map_or(0, Vec::len);
-            if self.mirror.is_some_and(|(_, end)| *key < *end) {
+            if self.is_mirrored(&key) {
                 put(&mut self.mirrored, key.clone(), stored.clone());
             }
             put(&mut self.step, key, stored);
@@ -162,12 +204,12 @@ impl<'t> Steps<'t> {
         self.tree.apply_batch(std::mem::take(&mut self.step)).map_err(failed)
     }
 
-    /// Applies what is left, and says what a checkpoint of a commit has to note then, and why the other database does not have
-    /// all of it.
-    pub(super) fn finish(mut self, number: u64) -> Result<(Checkpoint, Option<Error>)> {
+    /// Applies what is left.
+    pub(super) fn finish(mut self, number: u64) -> Result<Done> {
         self.apply()?;
         let checkpoint = Checkpoint { number, generation: self.generation, live_bytes: self.live_bytes };
-        Ok((checkpoint, self.mirror_failure))
+        let mirrored = self.mirror_failure.map_or(Ok(self.mirrored_bytes), Err);
+        Ok(Done { checkpoint, mirrored })
     }
 }
 
@@ -335,8 +377,11 @@ impl Work {
     /// Some of a compaction, for half as long as a checkpoint took: where one follows on another there is no time between.
     fn compact_beside(&mut self, took: Duration) -> Result<()> {
         let began = Instant::now();
-        while self.behind.compacting.copied().is_some() && began.elapsed() < took / 2 {
+        while self.behind.compacting.pause().is_some() {
             self.compact()?;
+            if self.behind.compacting.copied().is_none() || began.elapsed() >= took / 2 {
+                break;
+            }
         }
         Ok(())
     }
@@ -359,11 +404,9 @@ impl Work {
             }
             steps.write(key, value.as_ref())?;
         }
-        let (checkpoint, mirror_failure) = steps.finish(number)?;
+        let Done { checkpoint, mirrored } = steps.finish(number)?;
         behind.checkpoint = checkpoint;
-        if let Some(error) = mirror_failure {
-            behind.compacting.leave(&self.shared, &error);
-        }
+        behind.compacting.note(&self.shared, mirrored);
         self.shared.reach(Step::Checkpoint)?;
         // What it covers must be durable before it is.
         tree.flush().map_err(failed)?;
@@ -371,7 +414,9 @@ impl Work {
         tree.flush().map_err(failed)?;
         self.shared.view.thaw();
         journal::remove_to(&self.journal, number).map_err(unwritten)?;
-        behind.compacting.consider(&self.shared, behind.checkpoint);
+        let size = |(key, value): (&Bytes, &Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len);
+        let written = layer.iter().map(size).sum::<usize>() as u64;
+        behind.compacting.consider(&self.shared, behind.checkpoint, written);
         self.note_empty_segments()?;
         // sled tidies up after it.
         self.noted = Some(Instant::now());

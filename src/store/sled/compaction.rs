@@ -40,6 +40,8 @@ pub(super) struct Compacting {
     retired: Option<(Arc<Database>, PathBuf)>,
     /// No sooner than when the files take so much.
     bytes_min: u64,
+    /// What checkpoints wrote since the last time: no sooner than when that is as much as would be copied.
+    written: u64,
 }
 
 /// A database in the making.
@@ -48,6 +50,7 @@ struct Copying {
     tree: Database,
     /// Keys before this one are there.
     before: Vec<u8>,
+    /// What is in it.
     bytes: u64,
     /// How long the last piece took. As long again is left to others.
     took: Duration,
@@ -62,7 +65,7 @@ pub(super) struct Rewritten {
 impl Compacting {
     pub(super) fn new(options: SledOptions, database: u64) -> Self {
         let bytes_min = options.compaction_bytes_min;
-        Self { options, database, copying: None, retired: None, bytes_min }
+        Self { options, database, copying: None, retired: None, bytes_min, written: 0 }
     }
 
     /// How long to wait for something else to do; none where there is nothing to do here.
@@ -76,12 +79,13 @@ impl Compacting {
         self.copying.as_ref().map(|copying| (&**copying.tree, &*copying.before))
     }
 
-    /// Begins, where it is time to and there is room.
-    pub(super) fn consider(&mut self, shared: &Shared, checkpoint: Checkpoint) {
+    /// Begins after a checkpoint that wrote so much, where it is time to and there is room.
+    pub(super) fn consider(&mut self, shared: &Shared, checkpoint: Checkpoint, written: u64) {
+        self.written += written;
         let live = checkpoint.live_bytes;
         let bytes = shared.directory.database_bytes(self.database);
         let is_large = bytes > self.bytes_min && bytes > live.saturating_mul(3);
-        if !is_large || self.pause().is_some() {
+        if !is_large || self.written < live || self.pause().is_some() {
             return;
         }
         // A new one takes about twice what is in it.
@@ -133,8 +137,17 @@ impl Compacting {
         }
     }
 
+    /// By how much a checkpoint has changed what is copied already, or why it could not.
+    pub(super) fn note(&mut self, shared: &Shared, mirrored: Result<i64>) {
+        match (mirrored, &mut self.copying) {
+            (Ok(bytes), Some(copying)) => copying.bytes = copying.bytes.saturating_add_signed(bytes),
+            (Ok(_), None) => {}
+            (Err(error), _) => self.leave(shared, &error),
+        }
+    }
+
     /// Gives it up until the files have grown further.
-    pub(super) fn leave(&mut self, shared: &Shared, error: &dyn std::error::Error) {
+    fn leave(&mut self, shared: &Shared, error: &dyn std::error::Error) {
         tracing::warn!(%error, "the database was not written anew");
         self.copying = None;
         self.bytes_min = shared.directory.database_bytes(self.database).saturating_mul(5) / 4;
@@ -158,7 +171,8 @@ impl Compacting {
         tracing::info!(before, after, live = checkpoint.live_bytes, "the database was written anew");
         self.retired = Some((shared.view.replace(tree), directory.sled(self.database)));
         self.database = database;
-        self.bytes_min = self.options.compaction_bytes_min.max(after.saturating_mul(3) / 2);
+        self.bytes_min = self.options.compaction_bytes_min;
+        self.written = 0;
         Ok(Rewritten { empty, checkpoint })
     }
 }

@@ -119,7 +119,7 @@ impl Import<'_> {
                 }
             }
         }
-        (self.written, _) = steps.finish(0)?;
+        self.written = steps.finish(0)?.checkpoint;
         Ok(())
     }
 }

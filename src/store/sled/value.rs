@@ -44,6 +44,11 @@ impl Chunks {
         (0..self.count()).map(move |index| tables::chunk(self.generation, index))
     }
 
+    /// The key of the first.
+    pub(super) fn first_key(self) -> Vec<u8> {
+        tables::chunk(self.generation, 0)
+    }
+
     /// What they take, with their keys.
     pub(super) fn stored_bytes(self) -> u64 {
         let each = tables::chunk(0, 0).len() + HEADER_BYTES;

@@ -42,10 +42,13 @@ const WORDS: [(&str, &[&str]); 7] = [
 ];
 
 /// What is read of the system's clocks, and where: the wall clock in one place. Elsewhere time is given, or tokio's.
-const CLOCKS: [(&str, &[&str]); 4] = [
+const CLOCKS: [(&str, &[&str]); 6] = [
     ("engine/environment.rs", &["SystemTime", "UNIX_EPOCH"]),
     // How long ago the witness was written, on a thread that tokio does not run. It decides nothing.
     ("store/sled/committer.rs", &["Instant"]),
+    // How long a checkpoint took, and a piece of a copy: as long again is left to others.
+    ("store/sled/checkpoint.rs", &["Instant"]),
+    ("store/sled/compaction.rs", &["Instant"]),
     // When an export was last taken, of which that thread asks.
     ("store/sled/export.rs", &["Instant"]),
     // When a process that hangs is given up.

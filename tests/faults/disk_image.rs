@@ -52,12 +52,14 @@ pub enum Lies {
     All,
 }
 
-/// A disk before a process began to write.
+/// A disk before a process began to write, or more of them, one after another.
 pub struct Disk {
     directories: BTreeSet<String>,
     /// The inode of each name.
     names: BTreeMap<String, u64>,
     contents: HashMap<u64, Vec<u8>>,
+    /// What processes did that ended since, each for itself.
+    earlier: Vec<Vec<Operation>>,
 }
 
 impl Image {
@@ -100,8 +102,12 @@ fn top(root: &Path) -> impl Iterator<Item = std::path::PathBuf> {
 impl Disk {
     /// What is there, all of it durable.
     pub fn read(root: &Path) -> Self {
-        let mut disk =
-            Self { directories: BTreeSet::new(), names: BTreeMap::new(), contents: HashMap::new() };
+        let mut disk = Self {
+            directories: BTreeSet::new(),
+            names: BTreeMap::new(),
+            contents: HashMap::new(),
+            earlier: Vec::new(),
+        };
         let mut left: Vec<_> = top(root).collect();
         while let Some(path) = left.pop() {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
@@ -117,6 +123,11 @@ impl Disk {
         disk
     }
 
+    /// A process has ended after these operations, and the power is still on: that makes nothing durable.
+    pub fn outlives(&mut self, operations: Vec<Operation>) {
+        self.earlier.push(operations);
+    }
+
     /// What it can hold when the power is cut after these operations.
     pub fn after(
         &self,
@@ -126,8 +137,12 @@ impl Disk {
         chance: &mut Chance,
     ) -> Image {
         let mut history = History::new(self);
-        for (index, operation) in operations.iter().enumerate() {
-            history.take(index, operation, lies);
+        for process in self.earlier.iter().map(Vec::as_slice).chain([operations]) {
+            let first = history.first;
+            for (index, operation) in process.iter().enumerate() {
+                history.take(first + index, operation, lies);
+            }
+            history.first += process.len();
         }
         let History { files, mut names, changes, synced_names, .. } = history;
         let mut directories = self.directories.clone();
@@ -145,6 +160,8 @@ impl Disk {
 /// What was done, by file and by name.
 struct History<'a> {
     files: Vec<File<'a>>,
+    /// The index of the first operation of the process: its operations name others of it.
+    first: usize,
     /// The file of each inode: an inode can be used again when its file is gone.
     known: HashMap<u64, usize>,
     /// Before all.
@@ -158,6 +175,7 @@ impl<'a> History<'a> {
     fn new(disk: &Disk) -> Self {
         let mut history = Self {
             files: Vec::new(),
+            first: 0,
             known: HashMap::new(),
             names: BTreeMap::new(),
             changes: Vec::new(),
@@ -181,6 +199,7 @@ impl<'a> History<'a> {
     }
 
     fn take(&mut self, index: usize, operation: &'a Operation, lies: Lies) {
+        let first = self.first;
         let change = match operation {
             Operation::Create { inode, path } => Change::Set(path.clone(), self.add(*inode, Vec::new())),
             Operation::Rename { from, to } => Change::Move(from.clone(), to.clone()),
@@ -194,21 +213,21 @@ impl<'a> History<'a> {
             }
             Operation::SyncFile { inode, before, is_data_only } => {
                 if lies == Lies::None || (lies == Lies::DataSyncs && !is_data_only) {
-                    self.file(*inode).settle(*before, Fate::Durable);
+                    self.file(*inode).settle(first + before, Fate::Durable);
                 }
                 return;
             }
             Operation::FailedSync { inode, before } => {
                 // Of a directory nothing is known here.
                 if self.known.contains_key(inode) {
-                    self.file(*inode).settle(*before, Fate::Lost);
+                    self.file(*inode).settle(first + before, Fate::Lost);
                 }
                 return;
             }
             Operation::SyncDirectory { path, before } => {
                 if lies != Lies::All {
                     let synced = self.synced_names.entry(path.clone()).or_default();
-                    *synced = (*synced).max(*before);
+                    *synced = (*synced).max(first + before);
                 }
                 return;
             }

@@ -105,7 +105,7 @@ pub(super) fn remove_to(directory: &Path, number: u64) -> io::Result<()> {
 }
 
 /// Reads the commits after one, which sled has with all before it, gives the changes of each, and says how many there
-/// are in the store. What a crash left of a last commit is cut off.
+/// are in the store. What a crash left of a last commit is cut off; all that is given is durable.
 ///
 /// # Errors
 /// [`OpenError::Unreadable`] names a file that is damaged, or the directory where one is missing; [`OpenError::Foreign`],
@@ -145,13 +145,16 @@ pub(super) fn recover(
             }
             (next, rest) = (next + 1, left);
         }
-        if rest.is_empty() {
-            continue;
+        if !rest.is_empty() {
+            if !is_last || has_frame(rest, next) {
+                return Err(damaged());
+            }
+            cut(&path, (bytes.len() - rest.len()) as u64).map_err(OpenError::io("cut", &path))?;
         }
-        if !is_last || has_frame(rest, next) {
-            return Err(damaged());
+        if is_last {
+            // A process that was killed may not have synced what it wrote, and all that is read here counts from now on.
+            barrier::sync_file(&path).map_err(OpenError::io("sync", &path))?;
         }
-        cut(&path, (bytes.len() - rest.len()) as u64).map_err(OpenError::io("cut", &path))?;
     }
     Ok(number)
 }
@@ -199,11 +202,9 @@ fn list(directory: &Path) -> io::Result<Vec<Named>> {
     Ok(files)
 }
 
-/// Forgets the end of a file for good.
+/// Forgets the end of a file, not durably yet.
 fn cut(path: &Path, length: u64) -> io::Result<()> {
-    let file = File::options().write(true).open(path)?;
-    file.set_len(length)?;
-    file.sync_all()
+    File::options().write(true).open(path)?.set_len(length)
 }
 
 fn name(first: u64) -> String {

@@ -62,7 +62,7 @@ pub struct StoreConfig {
     /// What the store may use to cache records. Under reads it can take a few times that.
     pub cache_bytes: u64,
     /// How much is gathered in the journal, and kept in memory, until it is written into the database: at most twice as much is
-    /// there. More of it writes less, where the same records change again and again, and makes a start after a crash longer.
+    /// there, or three times after a crash. More of it writes less, where the same records change again and again, and makes a start after a crash longer.
     pub checkpoint_bytes: u64,
     /// The database's files are written anew when they take more than this, and three times what is in them. Meanwhile they
     /// take about twice what is in them beside.

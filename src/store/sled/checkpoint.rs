@@ -362,10 +362,7 @@ impl Work {
         let shared = Arc::clone(&self.shared);
         let outcome = open::guarded(|| shared.view.tree(), || write(self))
             .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic)))));
-        if let Err(failure) = &outcome {
-            self.shared.fail(failure);
-        }
-        outcome
+        outcome.map_err(|failure| self.shared.fail(failure))
     }
 
     /// How long to wait for a checkpoint to do; none where there is nothing else.

@@ -1,7 +1,7 @@
 //! The one thread that commits: batches and trims, one after another, each durable in the journal before the next.
 //!
 //! What the journal has gathered is written into sled by checkpoints ([`checkpoint`](super::checkpoint)). Commits wait for them
-//! only where twice as much has gathered. After the first error or panic nothing is taken any more: what the files hold then
+//! only where as much has gathered again. After the first error or panic nothing is taken any more: what the files hold then
 //! is not known.
 
 use std::{
@@ -76,6 +76,7 @@ impl Committer {
             witnessed: writing.journal.number(),
             witnessed_at: Instant::now(),
             checkpoint_at: Instant::now(),
+            checkpointing_bytes: 0,
             checkpointer,
             writing,
         };
@@ -136,8 +137,9 @@ struct Worker {
     /// The commit that the witness shows also after a power cut.
     witnessed: u64,
     witnessed_at: Instant,
-    /// When the last checkpoint was begun.
+    /// When the last checkpoint was begun, and how much is in it.
     checkpoint_at: Instant,
+    checkpointing_bytes: u64,
 }
 
 impl Worker {
@@ -206,11 +208,11 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let outcome = open::guarded(|| shared.view.tree(), || write(self))
             .unwrap_or_else(|panic| Err(Error::Failed(Arc::new(Panicked(panic)))));
-        if let Err(failure) = &outcome {
-            self.failure = Some(failure.clone());
-            self.shared.fail(failure);
-        }
-        outcome
+        outcome.map_err(|failure| {
+            let first = self.shared.fail(failure);
+            self.failure = Some(first.clone());
+            first
+        })
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<()> {
@@ -251,7 +253,9 @@ impl Worker {
             return Ok(());
         }
         if self.checkpointer.is_at_work()? {
-            if gathered < 2 * self.writing.checkpoint_bytes {
+            let bytes = self.writing.checkpoint_bytes;
+            // A crash can have left more than one has otherwise.
+            if gathered < bytes && gathered + self.checkpointing_bytes < 3 * bytes {
                 return Ok(());
             }
             self.checkpointer.wait()?;
@@ -265,6 +269,7 @@ impl Worker {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
+        self.checkpointing_bytes = self.gathered();
         self.writing.journal.rotate().map_err(unwritten)?;
         self.writing.inherited_bytes = 0;
         self.checkpoint_at = Instant::now();

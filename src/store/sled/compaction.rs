@@ -15,7 +15,7 @@ use std::{
 use ::sled::{Batch, Tree};
 
 use super::{
-    Shared, SledOptions,
+    Shared, SledOptions, Step,
     checkpoint::Checkpoint,
     committer::unwritten,
     database::Database,
@@ -160,6 +160,7 @@ impl Compacting {
         copying.tree.flush().map_err(failed)?;
         let Copying { path, tree, .. } = copying;
         let (directory, database) = (&shared.directory, self.database + 1);
+        shared.reach(Step::Compaction)?;
         directory.sync_sled(database).map_err(unwritten)?;
         let empty = Empty::find(&path).map_err(unwritten)?;
         directory.forget_empty_segments().map_err(unwritten)?;

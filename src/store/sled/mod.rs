@@ -63,8 +63,8 @@ use super::{
 pub struct SledOptions {
     /// The size of sled's cache, which takes 3 to 4 times as much under reads.
     pub cache_bytes: u64,
-    /// How much gathers in the journal, and in memory, until it is written into sled. At most twice as much is ever there: a
-    /// start reads it, and commits wait where sled does not keep up. More of it writes less: of several changes of one key in
+    /// How much gathers in the journal, and in memory, until it is written into sled. At most twice as much is there, or after
+    /// a crash three times: a start reads it, and commits wait where sled does not keep up. More of it writes less: of several changes of one key in
     /// between, the last.
     pub checkpoint_bytes: u64,
     /// sled's files are written anew when they take more than this, and three times what is in them. Meanwhile they take about
@@ -124,6 +124,8 @@ enum Step {
     Sync,
     /// Before a checkpoint counts.
     Checkpoint,
+    /// Before a database that was written anew is named.
+    Compaction,
 }
 
 impl SledStore {
@@ -176,10 +178,11 @@ impl SledStore {
 }
 
 impl Shared {
-    /// Says that nothing more will be durable.
-    fn fail(&self, failure: &Error) {
-        self.durable
-            .send_modify(|durable| durable.failure = durable.failure.take().or(Some(failure.clone())));
+    /// Says that nothing more will be durable. Gives the reason that was there first.
+    fn fail(&self, failure: Error) -> Error {
+        let mut first = failure;
+        self.durable.send_modify(|durable| first = durable.failure.get_or_insert(first.clone()).clone());
+        first
     }
 
     #[cfg(test)]

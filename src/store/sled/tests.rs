@@ -390,30 +390,82 @@ async fn the_room_of_what_is_removed_comes_back() {
     look(&open()).await;
 }
 
+/// A store that writes what it has again and again, so that its database is written anew every so often.
+struct Churn {
+    place: Place,
+    options: SledOptions,
+    version: usize,
+}
+
+impl Churn {
+    const KEYS: usize = 400;
+    const PASSES_MAX: usize = 500;
+
+    fn new() -> Self {
+        let options =
+            SledOptions { checkpoint_bytes: 50_000, compaction_bytes_min: 1 << 20, ..SledOptions::default() };
+        Self { place: Place::new(), options, version: 0 }
+    }
+
+    fn open(&self) -> SledStore {
+        SledStore::open(self.place.directory.path(), &self.options).unwrap()
+    }
+
+    fn value(version: usize, index: usize) -> Bytes {
+        large(index % 7 + version, 2000)
+    }
+
+    /// Writes all keys anew.
+    async fn pass(&mut self, store: &SledStore) -> crate::store::Result<()> {
+        self.version += 1;
+        let writes: Vec<_> = (0..Self::KEYS)
+            .map(|index| set(&format!("J{index}"), Self::value(self.version, index)))
+            .collect();
+        for some in writes.chunks(10) {
+            commit(store, Vec::new(), some.to_vec()).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Cut off at any moment, it leaves a store that is whole, and nothing else.
 #[tokio::test]
 async fn a_compaction_that_is_cut_off_leaves_nothing() {
-    let place = Place::new();
-    let options =
-        SledOptions { checkpoint_bytes: 50_000, compaction_bytes_min: 1 << 20, ..SledOptions::default() };
-    let mut cut = 0;
-    for round in 0_usize..20 {
-        let store = SledStore::open(place.directory.path(), &options).unwrap();
-        assert_eq!(place.databases().len(), 1, "{:?}", place.databases());
-        for index in 0..round * 40 {
-            let expected = large(index % 7 + round - 1, 2000);
+    let mut churn = Churn::new();
+    for round in 0..10 {
+        let store = churn.open();
+        assert_eq!(churn.place.databases().len(), 1, "{:?}", churn.place.databases());
+        for index in (0..Churn::KEYS).filter(|_| round > 0) {
+            let expected = Churn::value(churn.version, index);
             assert_eq!(get(&store, &format!("J{index}")).await, Some(expected), "round {round}");
         }
-        let writes: Vec<_> = (0..(round + 1) * 40)
-            .map(|index| set(&format!("J{index}"), large(index % 7 + round, 2000)))
-            .collect();
-        for some in writes.chunks(10) {
-            commit(&store, Vec::new(), some.to_vec()).await.unwrap();
+        let mut is_begun = false;
+        for _ in 0..Churn::PASSES_MAX {
+            churn.pass(&store).await.unwrap();
+            is_begun = churn.place.databases().len() > 1;
+            if is_begun {
+                break;
+            }
         }
-        cut += usize::from(place.databases().len() > 1);
-        drop(store);
+        assert!(is_begun, "none was begun in round {round}");
     }
-    assert!(cut > 0, "none was cut off");
+}
+
+#[tokio::test]
+async fn a_failed_compaction_is_the_end_and_says_why() {
+    let mut churn = Churn::new();
+    let store = churn.open();
+    store.fail_at(Step::Compaction);
+    let mut outcome = Ok(());
+    for _ in 0..Churn::PASSES_MAX {
+        outcome = churn.pass(&store).await;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    assert!(outcome.unwrap_err().to_string().contains("injected"));
+    drop(store);
+    churn.open();
 }
 
 /// Wherever a change is, in the journal alone, on its way, or in sled, it is read the same.

@@ -5,6 +5,9 @@
 //! `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod auth;
+#[cfg(test)]
+#[path = "../tests/shared/chance.rs"]
+mod chance;
 pub mod cli;
 pub mod config;
 pub mod domain;

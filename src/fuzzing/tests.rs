@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use crate::chance::Chance;
+
 use super::*;
 
 type Target = (&'static str, fn(&[u8]));
@@ -18,27 +20,6 @@ const TARGETS: [Target; 6] = [
     ("requests", requests),
     ("tokens", tokens),
 ];
-
-/// Numbers that look random, and are the same for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-}
 
 /// What was found before, by its name.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -60,7 +41,7 @@ fn mutated(inputs: &[(String, Vec<u8>)], chance: &mut Chance) -> Vec<u8> {
         match chance.below(5) {
             0 => input[at..end].iter_mut().for_each(|byte| *byte ^= 1 << chance.below(8)),
             1 => drop(input.drain(at..end)),
-            2 => input.insert(at, chance.byte()),
+            2 => input.insert(at, chance.next().to_le_bytes()[0]),
             3 => input.extend_from_within(at..end),
             _ => {
                 let other = &inputs[chance.below(inputs.len())].1;
@@ -92,7 +73,7 @@ fn variants_of_what_was_found_before_hold() {
     let seed = number("HOLDPOINT_FUZZ_SEED", 0);
     for (target, run) in TARGETS {
         let inputs = corpus(target);
-        let mut chance = Chance(seed << 40);
+        let mut chance = Chance::new(seed << 40);
         for _ in 0..inputs_max {
             let input = mutated(&inputs, &mut chance);
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&input)));

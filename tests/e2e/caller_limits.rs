@@ -62,7 +62,7 @@ async fn others(server: &TestServer) -> [Client; 2] {
 async fn calls_in_flight_are_limited_and_streams_are_none_of_them() {
     let server = server(|limits| limits.calls_per_caller = 2).await;
     let client = server.client().await;
-    let mut streams: Vec<Streaming<Vec<u8>>> = Vec::new();
+    let mut streams: Vec<Streaming<_>> = Vec::new();
     for _ in 0..5 {
         let request = vec![wire::encode(WATCH, &serde_json::json!({"start": "WATCH_START_NOW"}))];
         let mut watch = wire::call(client.transport.clone(), WATCH, request).await.unwrap();

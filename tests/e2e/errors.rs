@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use expect_test::{Expect, expect};
 use holdpoint::{
+    cli::bench::wire::Raw,
     config::{Config, Limits},
     proto::v1::{
         AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, CountJobsRequest, CreateJobRequest,
@@ -21,12 +22,7 @@ use holdpoint::{
 use prost::Message as _;
 use prost_types::{Duration, FieldMask, Struct, Timestamp, Value, value};
 use tokio::net::TcpStream;
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-};
+use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_types::StatusExt as _;
 
 use super::harness::{
@@ -313,44 +309,6 @@ async fn resume_token(client: &Client) -> String {
     let request = WatchJobsRequest { start: WatchStart::Now.into(), ..WatchJobsRequest::default() };
     let mut watch = client.jobs.clone().watch_jobs(request).await.unwrap().into_inner();
     next(&mut watch).await.unwrap().unwrap().message.unwrap().resume_token
-}
-
-/// Takes bytes for messages, so that anything can be sent.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }
 
 /// Calls a method with these bytes as its message.

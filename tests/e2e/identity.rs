@@ -6,6 +6,7 @@ use bytes::Bytes;
 use expect_test::{expect, expect_file};
 use holdpoint::{
     auth::Privilege,
+    cli::bench::wire::Raw,
     config::Config,
     proto::v1::{
         CountJobsRequest, CreateTaskStatusRequest, ErrorReason,
@@ -31,7 +32,6 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_reques
 use tonic_types::StatusExt as _;
 
 use super::{
-    errors::Raw,
     harness::{
         Client, Ended, Process, TestServer, abort, assign, chain, close, create, delete, device_body_of,
         events, exclude, following, get, get_instance, holds_of, instances_of, next, perform, project,

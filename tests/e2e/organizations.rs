@@ -6,6 +6,7 @@ use std::{
     sync::LazyLock,
 };
 
+use bytes::Bytes;
 use holdpoint::{
     proto::storage::v1::{PageToken, ResumeToken},
     rpc::access,
@@ -497,7 +498,7 @@ impl Tenant {
     }
 
     /// The events that a watch has had up to now: of each job those in order.
-    async fn watched(&mut self, server: &TestServer, watch: &mut Streaming<Vec<u8>>) -> Vec<Outcome> {
+    async fn watched(&mut self, server: &TestServer, watch: &mut Streaming<Bytes>) -> Vec<Outcome> {
         let path = "/holdpoint.v1.JobService/WatchJobs";
         let until = server.engine.durable_position().sequences;
         let mut jobs: BTreeMap<String, Vec<String>> = BTreeMap::new();

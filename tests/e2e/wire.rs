@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use holdpoint::proto::API_DESCRIPTORS;
+use holdpoint::{cli::bench::wire::Raw, proto::API_DESCRIPTORS};
 use http::uri::PathAndQuery;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
@@ -15,48 +15,9 @@ use tonic::{
     Request, Status, Streaming,
     body::Body,
     client::{Grpc, GrpcService},
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
 use super::harness::within;
-
-/// Takes messages for bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining()).to_vec()))
-    }
-}
 
 /// The API, and what stands in the details of errors.
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
@@ -75,9 +36,9 @@ pub fn method(path: &str) -> MethodDescriptor {
 }
 
 /// A request out of its JSON.
-pub fn encode(path: &str, json: &Json) -> Vec<u8> {
+pub fn encode(path: &str, json: &Json) -> Bytes {
     let message = DynamicMessage::deserialize(method(path).input(), json.clone());
-    message.unwrap_or_else(|error| panic!("{path} {json}: {error}")).encode_to_vec()
+    message.unwrap_or_else(|error| panic!("{path} {json}: {error}")).encode_to_vec().into()
 }
 
 /// An answer as JSON, whose members are sorted.
@@ -87,7 +48,7 @@ pub fn decode(path: &str, bytes: &[u8]) -> Json {
 }
 
 /// Makes a call of any kind: on the wire they are all the same.
-pub async fn call<T>(transport: T, path: &str, requests: Vec<Vec<u8>>) -> Result<Streaming<Vec<u8>>, Status>
+pub async fn call<T>(transport: T, path: &str, requests: Vec<Bytes>) -> Result<Streaming<Bytes>, Status>
 where
     T: GrpcService<Body>,
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
@@ -100,8 +61,8 @@ where
 pub async fn call_with<T>(
     transport: T,
     path: &str,
-    requests: impl Stream<Item = Vec<u8>> + Send + 'static,
-) -> Result<Streaming<Vec<u8>>, Status>
+    requests: impl Stream<Item = Bytes> + Send + 'static,
+) -> Result<Streaming<Bytes>, Status>
 where
     T: GrpcService<Body>,
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,

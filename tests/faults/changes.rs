@@ -11,7 +11,10 @@ use holdpoint::proto::v1::{
 use prost_types::{Struct, Timestamp};
 use tonic::{Code, Status};
 
-use super::kit::{Chance, Client, soon, sync};
+use super::{
+    chance::Chance,
+    kit::{Client, soon, sync},
+};
 
 const SYNCED_JOBS: usize = 24;
 const TASKS_PER_JOB: usize = 4;
@@ -222,7 +225,7 @@ fn reporter() -> Reporter {
 
 fn report_status(chance: &mut Chance) -> (i32, Option<i64>) {
     let status = [ExecutionStatus::Started, ExecutionStatus::Closed][chance.below(2)];
-    (status.into(), Some(1 + i64::try_from(chance.below(1_000)).unwrap()))
+    (status.into(), Some(1 + chance.below(1_000)))
 }
 
 fn report_task(chance: &mut Chance, job_id: String, request_id: String) -> Change {
@@ -268,7 +271,7 @@ fn report_workflow(chance: &mut Chance, job_id: String, request_id: String) -> C
 fn sync_of(chance: &mut Chance, name: &str, request_id: String) -> Change {
     let job = format!("synced-{}", chance.below(SYNCED_JOBS));
     // Not in order, so that some of the headers lose.
-    let updated = i64::try_from(1 + chance.below(1_000_000)).unwrap();
+    let updated = 1 + chance.below(1_000_000);
     // One in some hundred is a commit that the store takes in several steps.
     let (reports, note_bytes) = if chance.one_in(150) { (60, 4_000) } else { (chance.below(4), 20) };
     let reports: Vec<_> = (0..reports).map(|n| format!("{name}-{n}")).collect();

@@ -11,8 +11,9 @@ use tokio::process::Command;
 use tonic::{Code, Request, transport::Endpoint};
 
 use super::{
+    chance::Chance,
     changes::{self, Reply},
-    kit::{Chance, Client, Server, reason, soon},
+    kit::{Client, Server, reason, soon},
     load::{Clients, Truth},
     machine::Machine,
     shim::Control,

@@ -4,7 +4,8 @@
 use std::{fs, path::Path};
 
 use super::{
-    kit::{Chance, Server, soon},
+    chance::Chance,
+    kit::{Server, soon},
     load::{self, Clients},
 };
 

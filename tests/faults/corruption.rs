@@ -12,8 +12,9 @@ use holdpoint::proto::v1::{
 use tonic::Code;
 
 use super::{
+    chance::Chance,
     damage::{self, Damage},
-    kit::{Chance, Client, Ended, Server, soon, sync},
+    kit::{Client, Ended, Server, soon, sync},
 };
 
 const CASES: u64 = 6;

@@ -2,8 +2,9 @@
 //! that works all that was acknowledged is there.
 
 use super::{
+    chance::Chance,
     disk_image::{Disk, Image, Lies, Unsynced},
-    kit::{Chance, log_of, soon},
+    kit::{log_of, soon},
     load::Clients,
     machine::Machine,
     shim::Control,

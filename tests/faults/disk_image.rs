@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use super::{journal::Operation, kit::Chance};
+use super::{chance::Chance, journal::Operation};
 
 const SECTOR: usize = 512;
 

@@ -11,7 +11,8 @@ use holdpoint::proto::v1::{
 use tokio::sync::watch;
 
 use super::{
-    kit::{Chance, Watch, key, soon},
+    chance::Chance,
+    kit::{Watch, key, soon},
     load::Truth,
 };
 

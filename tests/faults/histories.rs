@@ -23,7 +23,10 @@ use self::{
     checker::{Answered, Asked, Mark, Operation, is_linearizable},
     wire::{Known, ask, create, publish},
 };
-use super::kit::{Chance, Client, Server, soon};
+use super::{
+    chance::Chance,
+    kit::{Client, Server, soon},
+};
 
 const ROUNDS: u64 = 6;
 const CLIENTS: usize = 6;

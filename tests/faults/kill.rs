@@ -3,7 +3,8 @@
 //! `HOLDPOINT_KILL_ROUNDS=200 cargo test --test faults kill` does it for longer, `HOLDPOINT_KILL_SEED` otherwise.
 
 use super::{
-    kit::{Chance, Server, check_doubted_starts, doubted_starts, setting, soon},
+    chance::Chance,
+    kit::{Server, check_doubted_starts, doubted_starts, setting, soon},
     load::{self, Clients},
 };
 

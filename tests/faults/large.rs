@@ -19,7 +19,10 @@ use holdpoint::proto::v1::{
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-use super::kit::{Chance, Client, Server, binary, setting, sync};
+use super::{
+    chance::Chance,
+    kit::{Client, Server, binary, setting, sync},
+};
 
 const CLIENTS: usize = 64;
 const CONNECTIONS: usize = 8;

@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::{
+    chance::Chance,
     changes::{self, Change, Reply},
     followers::{self, Follower},
-    kit::{Chance, Client, PATIENCE, soon},
+    kit::{Client, PATIENCE, soon},
 };
 
 const WORKERS: usize = 8;

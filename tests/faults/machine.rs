@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::{
+    chance::Chance,
     disk_image::{Disk, Lies, Unsynced},
     journal::{self, Operation},
-    kit::{Chance, Ended, Server},
+    kit::{Ended, Server},
     load,
     shim::Shim,
 };

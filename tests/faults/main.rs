@@ -6,6 +6,9 @@
 #[path = "../shared/certificates.rs"]
 #[allow(dead_code, reason = "the tests here do not need all of it")]
 mod certificates;
+#[path = "../shared/chance.rs"]
+#[allow(dead_code, reason = "the tests here do not need all of it")]
+mod chance;
 mod changes;
 #[path = "../shared/channels.rs"]
 mod channels;

@@ -20,8 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf as _, BufMut as _, Bytes};
-use holdpoint::proto::v1::GetServerStatusRequest;
+use bytes::Bytes;
+use holdpoint::{cli::bench::wire::Raw, proto::v1::GetServerStatusRequest};
 use prost::Message as _;
 use tokio::{
     sync::Semaphore,
@@ -31,7 +31,6 @@ use tokio::{
 use tonic::{
     Code, Request, Status,
     client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
@@ -70,46 +69,6 @@ impl Shape {
         let job = format!("{}-{}", self.name, n % JOBS);
         let updated = i64::try_from(n).unwrap();
         sync(&job, updated, &reports, self.note_bytes).encode_to_vec().into()
-    }
-}
-
-/// Messages as they are: what encodes and decodes them is not what is tested.
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = usize;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = usize;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<usize>, Status> {
-        let bytes = buffer.remaining();
-        buffer.advance(bytes);
-        Ok(Some(bytes))
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::{sync::watch, time};
 
 use super::{
-    kit::{Chance, Server, soon},
+    chance::Chance,
+    kit::{Server, soon},
     load::{self, Clients},
 };
 

@@ -5,8 +5,9 @@
 //! disk may keep is said in `disk_image.rs`.
 
 use super::{
+    chance::Chance,
     disk_image::{Disk, Image, Lies, Unsynced},
-    kit::{Chance, Ended, Server, check_doubted_starts, doubted_starts, setting, soon},
+    kit::{Ended, Server, check_doubted_starts, doubted_starts, setting, soon},
     load::Clients,
     machine::Machine,
     shim::Control,

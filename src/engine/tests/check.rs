@@ -7,13 +7,14 @@ use proptest::prelude::*;
 use prost_types::Timestamp;
 
 use crate::{
+    chance::Chance,
     domain::{Dependency, HoldTerms, PerformJobAction},
     engine::{Findings, Options, check},
     proto::v1::JobActionType,
     store::{Batch, MemoryStore, Scan, Store},
 };
 
-use super::kit::{Chance, FIRST, World, act, automatic, create_automatic, delete, origin, soon, start};
+use super::kit::{FIRST, World, act, automatic, create_automatic, delete, origin, soon, start};
 
 const JOBS: usize = 6;
 /// A job beside those.
@@ -28,7 +29,7 @@ async fn worked(seed: u64, commands: usize) -> Arc<MemoryStore> {
     engine.publish(origin(), automatic()).await.unwrap();
     engine.execute(origin(), create_automatic(HELD)).await.unwrap();
     for _ in 0..commands {
-        world.set(1_000 + i64::try_from(chance.below(50)).unwrap());
+        world.set(1_000 + chance.below(50));
         act(&engine, &mut chance, JOBS).await;
         if chance.one_in(6) {
             // It may be refused: what it is to wait for may not be there.

@@ -6,13 +6,13 @@ use std::sync::{
 };
 
 use crate::{
+    chance::Chance,
     engine::{Engine, Options, Position, Start},
     proto::v1::JobFilter,
 };
 
 use super::kit::{
-    Chance, Picture, act, create, durable_engine, engine, listed, move_to, origin, random_filter, soon,
-    watch_jobs,
+    Picture, act, create, durable_engine, engine, listed, move_to, origin, random_filter, soon, watch_jobs,
 };
 
 /// So many that a snapshot takes several chunks.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
+    chance::Chance,
     domain::{
         AbortJob, CloseJob, CreateJob, CreateTask, DeleteJob, Filter, JobField, JobState, PerformJobAction,
         Place, PublishWorkflow, Report, ReportTask, ReportWorkflow, Sync, Told, UpdateJob, evolve, summary,
@@ -54,35 +55,6 @@ pub(super) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     async move {
         let outcome = tokio::time::timeout(PATIENCE, future).await;
         outcome.unwrap_or_else(|_| panic!("waited in vain at {place}"))
-    }
-}
-
-/// Numbers that look random, and are the same for the same seed.
-pub(super) struct Chance(u64);
-
-impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    pub(super) fn one_in(&mut self, bound: usize) -> bool {
-        self.below(bound) == 0
-    }
-
-    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
     }
 }
 
@@ -244,7 +216,7 @@ pub(super) fn report(chance: &mut Chance) -> (Place, Report) {
     let text = |text: &str| Some(text.to_owned());
     let report = Report {
         status: if closes { ExecutionStatus::Closed } else { ExecutionStatus::Started },
-        time: Timestamp { seconds: from + i64::try_from(chance.below(10)).unwrap(), nanos: 0 },
+        time: Timestamp { seconds: from + chance.below(10), nanos: 0 },
         data: prost_types::Struct::default(),
         meta: prost_types::Struct::default(),
         updated_by: Reporter { id: text("executor"), name: text(""), app_id: text("app") },
@@ -273,7 +245,7 @@ async fn report_task(engine: &Engine, chance: &mut Chance, job_id: &str) -> Repo
         job_id: job_id.to_owned(),
         derived_id: engine.derived_task_id(ORG, job_id, &place, &task_id),
         place,
-        sequence_id: i64::try_from(name * 2).unwrap(),
+        sequence_id: name * 2,
         state_name: format!("STATE-{name}"),
         task_id,
         report,
@@ -332,7 +304,7 @@ pub(super) async fn act(engine: &Engine, chance: &mut Chance, jobs: usize) {
         }
         (kind, _) => {
             let status = if kind == 9 { JobStatus::Completed } else { JobStatus::Active };
-            let updated = i64::try_from(chance.below(1_000)).unwrap();
+            let updated = chance.below(1_000);
             let device = Device { updated, team: Some(team.to_owned()), reports };
             done(engine, sync(&client_id, status, device)).await;
         }

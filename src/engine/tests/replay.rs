@@ -6,13 +6,14 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::{
+    chance::Chance,
     domain::{Counts, InstanceState, JobState, evolve},
     engine::{Logged, Options, ReportPage, Target, Views},
     proto::v1::JobEventType,
     store::{JobKey, MemoryStore, Records, Scan, Sequence, Store},
 };
 
-use super::kit::{Chance, FIRST, ORG, World, act, automatic, delete, origin, soon, start};
+use super::kit::{FIRST, ORG, World, act, automatic, delete, origin, soon, start};
 
 const JOBS: usize = 6;
 
@@ -24,7 +25,7 @@ async fn check(seed: u64, commands: usize) {
     engine.publish(origin(), automatic()).await.unwrap();
     for _ in 0..commands {
         // It stands still, goes on and jumps, also back.
-        world.set(1_000 + i64::try_from(chance.below(50)).unwrap());
+        world.set(1_000 + chance.below(50));
         act(&engine, &mut chance, JOBS).await;
     }
 

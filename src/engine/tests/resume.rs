@@ -9,13 +9,14 @@ use std::{
 };
 
 use crate::{
+    chance::Chance,
     domain::Filter,
     engine::{Engine, Options, Position, Start},
     proto::v1::{JobEvent, JobFilter},
     store::{MemoryStore, Sequence},
 };
 
-use super::kit::{Chance, World, act, events_now, random_filter, soon, start, watch_jobs, whole_log};
+use super::kit::{World, act, events_now, random_filter, soon, start, watch_jobs, whole_log};
 
 const JOBS: usize = 30;
 

@@ -43,8 +43,9 @@ use self::{
     truth::Truth,
     watchers::{Watcher, Watching},
 };
-use super::kit::{Chance, TEAMS, origin};
+use super::kit::{TEAMS, origin};
 use crate::{
+    chance::Chance,
     engine::{Engine, Options},
     proto::v1::{Assignee, JobFilter, JobStatus, assignee},
     store::Store,
@@ -91,17 +92,17 @@ impl Plan {
             stalls: if chance.one_in(4) { 0 } else { 3 + chance.below(20) },
             failing_reads: if chance.one_in(2) { 0 } else { 50 + chance.below(400) },
             failing_commits: fault(chance, 20),
-            crash_at_call: (!chance.one_in(4)).then(|| chance.below(400) as u64),
+            crash_at_call: (!chance.one_in(4)).then(|| chance.below(400)),
         });
         let faults = faults.collect();
         let stop_after =
-            (0..lives).map(|_| chance.one_in(4).then(|| Duration::from_millis(chance.below(1_500) as u64)));
+            (0..lives).map(|_| chance.one_in(4).then(|| Duration::from_millis(chance.below(1_500))));
         let stop_after = stop_after.collect();
         let trims = chance.one_in(3);
         let options = Options {
             commands_waiting_max: if chance.one_in(4) { 2 } else { 64 },
             tail_bytes: *chance.pick(&[1 << 20, 20_000, 4_000]),
-            log_events_max: if trims { 10 + chance.below(60) as u64 } else { 1_000_000 },
+            log_events_max: if trims { 10 + chance.below(60) } else { 1_000_000 },
             requests_max: if chance.one_in(6) { 6 } else { 1_000 },
             request_window: Duration::from_secs(if chance.one_in(6) { 5 } else { 1_000_000 }),
             ..Options::default()
@@ -148,7 +149,7 @@ impl World {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            self.clock.jump(i64::try_from(self.chance.below(3_000)).expect("small"));
+            self.clock.jump(self.chance.below(3_000));
             let life = time::timeout(Duration::from_secs(LIFE_SECONDS_MAX), async {
                 if is_last { self.last().await } else { self.fail(life).await }
             });
@@ -301,11 +302,11 @@ fn passed(done: Result<(), tokio::task::JoinError>) {
 /// Has the clock stand, go on, and jump, also back.
 async fn disturb(clock: Arc<Clock>, mut chance: Chance) {
     loop {
-        time::sleep(Duration::from_millis(20 + chance.below(400) as u64)).await;
+        time::sleep(Duration::from_millis(20 + chance.below(400))).await;
         match chance.below(8) {
             0 => clock.stand(),
-            1 => clock.jump(-i64::try_from(chance.below(5_000)).expect("small")),
-            2 | 3 => clock.jump(i64::try_from(chance.below(8_000)).expect("small")),
+            1 => clock.jump(-chance.below(5_000)),
+            2 | 3 => clock.jump(chance.below(8_000)),
             _ => clock.jump(0),
         }
     }
@@ -314,7 +315,7 @@ async fn disturb(clock: Arc<Clock>, mut chance: Chance) {
 /// Forgets the log's old end, far more often than a server does.
 async fn trim(engine: Engine, mut chance: Chance) {
     loop {
-        time::sleep(Duration::from_millis(10 + chance.below(200) as u64)).await;
+        time::sleep(Duration::from_millis(10 + chance.below(200))).await;
         if let Err(error) = engine.forget_old().await {
             check_simulated(&error);
         }

@@ -8,7 +8,10 @@ use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::conformance::{FIRST, commit, entry, get, head, job, large, log, remove, set};
+use crate::{
+    chance::Chance,
+    store::conformance::{FIRST, commit, entry, get, head, job, large, log, remove, set},
+};
 
 /// A directory that stores come and go in.
 struct Place {
@@ -475,11 +478,11 @@ async fn what_is_written_behind_is_read_as_if_it_were_there() {
     let options = SledOptions { checkpoint_bytes: 3000, compaction_bytes_min: 1, ..SledOptions::default() };
     let mut store = SledStore::open(place.directory.path(), &options).unwrap();
     let model = crate::store::MemoryStore::new();
-    let mut chance = damage::Chance(1);
+    let mut chance = Chance::new(1);
     for round in 0..400 {
         let mut writes = std::collections::BTreeMap::new();
         for _ in 0..chance.below(30) {
-            let value = (chance.below(3) > 0).then(|| large(chance.index(50), chance.index(200)));
+            let value = (chance.below(3) > 0).then(|| large(chance.below(50), chance.below(200)));
             writes.insert(Bytes::from(format!("J{:03}", chance.below(300))), value);
         }
         let batch = Batch { first: Sequence(1), entries: Vec::new(), writes: writes.into_iter().collect() };

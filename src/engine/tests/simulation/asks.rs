@@ -6,6 +6,7 @@ use prost::Message;
 use serde_json::json;
 
 use crate::{
+    chance::Chance,
     domain::{
         AbortJob, AssignStep, CloseJob, CreateJob, CreateTask, DeleteJob, Dependency, ExcludeJob, HoldTerms,
         JobField, PerformJobAction, PublishWorkflow, ReopenJob, ReportTask, ReportWorkflow, Sync, UpdateJob,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    super::kit::{Chance, Device, ORG, TEAMS, create, delete, move_to, report, report_workflow, sync},
+    super::kit::{Device, ORG, TEAMS, create, delete, move_to, report, report_workflow, sync},
     clock::time_of,
 };
 
@@ -174,7 +175,7 @@ pub(super) fn synced(chance: &mut Chance, client_job_id: &str) -> Ask {
         1 => JobStatus::Aborted,
         _ => JobStatus::Active,
     };
-    let updated = i64::try_from(chance.below(1_000)).expect("small");
+    let updated = chance.below(1_000);
     let team = Some(team(chance).to_owned());
     Ask::Sync(sync(client_job_id, status, Device { updated, team, reports }))
 }
@@ -268,7 +269,7 @@ fn hold(engine: &Engine, chance: &mut Chance, job_id: String, known: &Known) -> 
     let now = engine.now();
     let in_a_while = || time_of(now.seconds * 1_000);
     let mut scheduled_release = in_a_while();
-    scheduled_release.seconds += i64::try_from(chance.below(20)).expect("small") - 4;
+    scheduled_release.seconds += chance.below(20) - 4;
     let others: Vec<&String> = known.job_ids().collect();
     let dependency = Dependency {
         job_id: (*chance.pick(&others)).clone(),
@@ -286,7 +287,7 @@ fn hold(engine: &Engine, chance: &mut Chance, job_id: String, known: &Known) -> 
 
 fn made(engine: &Engine, chance: &mut Chance) -> TaskStatus {
     let mut deadline = engine.now();
-    deadline.seconds += 1 + i64::try_from(chance.below(10)).expect("small");
+    deadline.seconds += 1 + chance.below(10);
     let deadline = chance.one_in(2).then_some(deadline);
     TaskStatus { unique_name: Some(format!("made-{}", chance.next())), deadline, ..TaskStatus::default() }
 }
@@ -306,7 +307,7 @@ fn reported(engine: &Engine, chance: &mut Chance, job_id: String, known: &Known)
         derived_id: engine.derived_task_id(ORG, &job_id, &place, &task_id),
         job_id,
         place,
-        sequence_id: i64::try_from(name * 2).expect("small"),
+        sequence_id: name * 2,
         state_name: format!("STATE-{name}"),
         task_id,
         report,

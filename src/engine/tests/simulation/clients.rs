@@ -9,13 +9,14 @@ use futures_util::future::join;
 use tokio::time;
 
 use crate::{
+    chance::Chance,
     domain::Filter,
     engine::{Engine, Error, ListOrder, Target, Views},
     store::Sequence,
 };
 
 use super::{
-    super::kit::{Chance, ORG, random_filter},
+    super::kit::{ORG, random_filter},
     asks::{self, Ask, answer, of_sync},
     book::{Book, Next, Request, check_failure},
 };

@@ -12,9 +12,7 @@ use prost_types::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::engine::Environment;
-
-use super::super::kit::Chance;
+use crate::{chance::Chance, engine::Environment};
 
 /// When every simulation begins, in milliseconds.
 const BEGINNING_MILLIS: i64 = 1_000_000_000;

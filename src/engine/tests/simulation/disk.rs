@@ -10,12 +10,11 @@ use std::{
 use futures_util::FutureExt as _;
 
 use crate::{
+    chance::Chance,
     engine::{Logged, logged::decode_entry},
     proto::storage::v1::LogEntry,
     store::{Batch, JobKey, MemoryStore, Partition, Records, Sequence, Store as _},
 };
-
-use super::super::kit::Chance;
 
 /// A command that became durable.
 pub(super) struct Archived {

@@ -20,9 +20,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::store::{self, Batch, Error, JobKey, LogRecord, Partition, Scan, Sequence, Store, StoreId};
+use crate::{
+    chance::Chance,
+    store::{self, Batch, Error, JobKey, LogRecord, Partition, Scan, Sequence, Store, StoreId},
+};
 
-use super::{super::kit::Chance, disk::Disk};
+use super::disk::Disk;
 
 /// How often things go wrong: one in so many calls; 0: never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,7 +117,7 @@ impl Faulty {
             let mut chance = self.chance();
             match chance.below(one_in) {
                 0 if chance.one_in(40) => 1_000,
-                0 => 1 + chance.below(25) as u64,
+                0 => 1 + chance.below(25),
                 1 => 0,
                 _ => return,
             }
@@ -315,7 +318,7 @@ impl Store for Faulty {
         self.read_call("trim").await?;
         self.door(partition).state.lock().unwrap().outcome()?;
         // Or fewer.
-        let fewer = if self.chance().one_in(3) { self.chance().below(5) as u64 } else { 0 };
+        let fewer = if self.chance().one_in(3) { self.chance().below(5) } else { 0 };
         self.disk.durable(partition).trim(partition, Sequence(before.0.saturating_sub(fewer))).await
     }
 

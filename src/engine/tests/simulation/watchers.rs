@@ -11,6 +11,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    chance::Chance,
     domain::Filter,
     engine::{Delivered, Delivery, Engine, Position, Start, Watch, WatchError},
     proto::v1::{JobEvent, JobFilter},
@@ -18,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    super::kit::{Chance, Picture, random_filter, watch_jobs_from},
+    super::kit::{Picture, random_filter, watch_jobs_from},
     book::{Book, check_failure},
     disk::Disk,
 };

@@ -33,27 +33,6 @@ const DIRECTORY: &str = "HOLDPOINT_DAMAGE_DIRECTORY";
 const TASK: &str = "HOLDPOINT_DAMAGE_TASK";
 const THIS_TEST: &str = "store::sled::tests::damage::damage_is_never_a_wrong_answer";
 
-/// Numbers that look random, and are the same for the same seed.
-pub(super) struct Chance(pub(super) u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub(super) fn index(&mut self, bound: usize) -> usize {
-        usize::try_from(self.below(bound as u64)).unwrap()
-    }
-}
-
 /// How a store came to be: it was run once for each letter, and each run ended as the letter says.
 ///
 /// `c` closed, `k` killed. A run that is killed does not begin where nothing was written.
@@ -86,23 +65,23 @@ impl Model {
             let at = first.0 + offset;
             let job_id = format!("j{:03}", chance.below(JOBS));
             let mut record = entry(&job_id, at);
-            record.bytes = large(chance.index(100), 200 + chance.index(3000));
+            record.bytes = large(chance.below(100), 200 + chance.below(3000));
             entries.push(record);
             let value = |chance: &mut Chance, length: usize| {
                 let noise = chance.next().to_be_bytes();
-                Bytes::from([&noise[..], &large(chance.index(200), length)].concat())
+                Bytes::from([&noise[..], &large(chance.below(200), length)].concat())
             };
-            let length = chance.index(1500);
+            let length = chance.below(1500);
             writes.insert(format!("J{job_id}"), Some(value(chance, length)));
             for _ in 0..chance.below(3) {
                 let key = format!("S{job_id} {}", chance.below(9));
-                let length = chance.index(600);
+                let length = chance.below(600);
                 let removes = chance.below(6) == 0;
                 writes.insert(key, (!removes).then(|| value(chance, length)));
             }
             if chance.below(8) == 0 {
                 let most = if chance.below(10) == 0 { 300_000 } else { 20_000 };
-                let length = 5000 + chance.index(most);
+                let length = 5000 + chance.below(most);
                 writes.insert(format!("R{job_id}"), Some(value(chance, length)));
             }
         }
@@ -120,7 +99,7 @@ impl Model {
 
     /// The runs up to one, and the batches of each.
     fn run(&mut self, run: u64, mut with: impl FnMut(Batch)) {
-        let mut chance = Chance(run + 1000);
+        let mut chance = Chance::new(run + 1000);
         for _ in 0..COMMITS {
             with(self.next(&mut chance));
         }
@@ -217,7 +196,7 @@ fn look(directory: &Path, history: &str) -> Findings {
         if findings != Findings::default() {
             break;
         }
-        let batch = model.next(&mut Chance(77 + batches));
+        let batch = model.next(&mut Chance::new(77 + batches));
         findings.take("commit", &(), || runtime.block_on(store.commit(FIRST, batch)));
         findings.take("close", &(), || runtime.block_on(store.close()));
     }
@@ -315,8 +294,8 @@ fn run_self(directory: &Path, task: &str) -> String {
 
 /// Runs one case, and says what was done and what came of it.
 fn run_case(stores: &Stores, case: u64) -> (String, String) {
-    let mut chance = Chance(case << 20);
-    let history = HISTORIES[chance.index(HISTORIES.len())];
+    let mut chance = Chance::new(case << 20);
+    let history = HISTORIES[chance.below(HISTORIES.len())];
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("data");
     copy(&stores.of(history), &directory);

@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::join;
 
-use super::{damage::Chance, *};
+use super::*;
 
 const STOPS: u64 = 60;
 const STOPS_PER_KILL: u64 = 20;
@@ -44,12 +44,12 @@ impl Load {
             let (number, deletes_job) = self.choose(chance);
             // Spread over the keys.
             let id = format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let bytes = large(0, 300 + below(chance, 3000));
+            let bytes = large(0, 300 + chance.below(3000));
             entries.push(LogRecord { deletes_job, bytes, ..entry(&id, self.head) });
             let mut write = |key: String, one_in: u64, length: usize| {
                 if deletes_job || chance.below(one_in) == 0 {
                     let value =
-                        (!deletes_job).then(|| large(below(chance, 250), length + below(chance, length)));
+                        (!deletes_job).then(|| large(chance.below(250), length + chance.below(length)));
                     writes.insert(Bytes::from(key), value);
                 }
             };
@@ -74,13 +74,9 @@ impl Load {
             self.jobs.push(self.made);
             return (self.made, false);
         }
-        let at = below(chance, self.jobs.len());
+        let at = chance.below(self.jobs.len());
         if lot < 6 { (self.jobs.swap_remove(at), true) } else { (self.jobs[at], false) }
     }
-}
-
-fn below(chance: &mut Chance, bound: usize) -> usize {
-    usize::try_from(chance.below(bound as u64)).unwrap()
 }
 
 /// Opens a store, looks whether it is whole, and works on it without end.
@@ -90,7 +86,7 @@ fn work(directory: &Path) {
     let options =
         SledOptions { checkpoint_bytes: 100_000, compaction_bytes_min: u64::MAX, ..SledOptions::default() };
     let store = SledStore::open(directory, &options).unwrap();
-    let (mut load, mut chance) = (Load::default(), Chance(1));
+    let (mut load, mut chance) = (Load::default(), Chance::new(1));
     let reached = head(&store).0;
     while load.head < reached {
         load.next(&mut chance);
@@ -188,7 +184,7 @@ fn what_a_kill_leaves_is_not_taken_for_damage() {
     let stops = std::env::var("HOLDPOINT_STOPS").map_or(STOPS, |text| text.parse().unwrap());
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("data");
-    let mut chance = Chance(stops);
+    let mut chance = Chance::new(stops);
     let (mut doubts, mut kills, mut killed_in_doubt) = (0, 0, 0);
     let mut kill = |worker: Worker| {
         drop(worker);

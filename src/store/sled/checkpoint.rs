@@ -25,7 +25,7 @@ use super::{
     Shared, Step,
     committer::{Panicked, unwritten},
     compaction::Compacting,
-    failed, journal, open,
+    database, failed, journal, open,
     segments::Empty,
     tables, value,
     view::Layer,
@@ -198,10 +198,10 @@ impl<'t> Steps<'t> {
     fn apply(&mut self) -> Result<()> {
         self.bytes = 0;
         let mirrored = std::mem::take(&mut self.mirrored);
-        if let Some(Err(error)) = self.mirror.map(|(mirror, _)| mirror.apply_batch(mirrored)) {
-            (self.mirror, self.mirror_failure) = (None, Some(failed(error)));
+        if let Some(Err(error)) = self.mirror.map(|(mirror, _)| database::apply(mirror, mirrored)) {
+            (self.mirror, self.mirror_failure) = (None, Some(error));
         }
-        self.tree.apply_batch(std::mem::take(&mut self.step)).map_err(failed)
+        database::apply(self.tree, std::mem::take(&mut self.step))
     }
 
     /// Applies what is left.
@@ -246,22 +246,27 @@ impl Checkpointer {
         Ok(Self { shared, tasks: Some(tasks), outcomes, thread: Some(thread), is_at_work: false })
     }
 
-    /// Whether one is under way.
+    /// Whether one was under way when last looked.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.is_at_work
+    }
+
+    /// Looks whether the one that is under way has ended.
     ///
     /// # Errors
-    /// The last one has failed.
-    pub(super) fn is_at_work(&mut self) -> Result<bool> {
-        if self.is_at_work {
-            match self.outcomes.try_recv() {
-                Ok(outcome) => {
-                    self.is_at_work = false;
-                    outcome?;
-                }
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => return Err(ended()),
-            }
+    /// It has failed.
+    pub(super) fn look(&mut self) -> Result<()> {
+        if !self.is_at_work {
+            return Ok(());
         }
-        Ok(self.is_at_work)
+        match self.outcomes.try_recv() {
+            Ok(outcome) => {
+                self.is_at_work = false;
+                outcome
+            }
+            Err(TryRecvError::Empty) => Ok(()),
+            Err(TryRecvError::Disconnected) => Err(ended()),
+        }
     }
 
     /// Waits for the one that is under way.
@@ -280,7 +285,7 @@ impl Checkpointer {
     pub(super) fn begin(&mut self, number: u64) {
         let layer = self.shared.view.freeze();
         let task = Task { layer, number };
-        // Where the thread has ended, `wait` and `is_at_work` say so.
+        // Where the thread has ended, `wait` and `look` say so.
         self.is_at_work = true;
         if let Some(tasks) = &self.tasks {
             let _ = tasks.send(task);

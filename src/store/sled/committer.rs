@@ -22,9 +22,9 @@ use tokio::sync::oneshot;
 use super::{
     Durable, Shared, Step,
     checkpoint::{Behind, Checkpointer},
-    export::Exporting,
-    journal::{Change, Journal},
-    open, tables, trim,
+    journal::{self, Change, Journal},
+    open, tables,
+    trim::Trimming,
     witness::Witness,
 };
 use crate::store::{Batch, Error, Result, Sequence, export::log_batch, log::head_after};
@@ -34,6 +34,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// How often to look whether what was in the way is not any more.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A wait of commits that an operator is told of.
+const WAIT_TOLD: Duration = Duration::from_secs(1);
 
 /// How often the witness is made safe from a power cut.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
@@ -73,6 +76,7 @@ impl Committer {
             applied: 0,
             failure: None,
             trims: VecDeque::new(),
+            trimming: Trimming::default(),
             witnessed: writing.journal.number(),
             witnessed_at: Instant::now(),
             checkpoint_at: Instant::now(),
@@ -118,9 +122,9 @@ impl Drop for Committer {
 /// What is written with each commit, and where.
 pub(super) struct Writing {
     pub(super) journal: Journal,
-    /// What of the journal was there at the start, and is in no checkpoint yet.
-    pub(super) inherited_bytes: u64,
-    /// So much gathers in the journal until a checkpoint is begun.
+    /// How much is in no checkpoint that was begun: at the start, what the journal has.
+    pub(super) gathered: u64,
+    /// So much gathers until a checkpoint is begun.
     pub(super) checkpoint_bytes: u64,
     pub(super) witness: Witness,
 }
@@ -132,6 +136,7 @@ struct Worker {
     applied: u64,
     failure: Option<Error>,
     trims: VecDeque<(Sequence, Reply)>,
+    trimming: Trimming,
     writing: Writing,
     checkpointer: Checkpointer,
     /// The commit that the witness shows also after a power cut.
@@ -173,8 +178,8 @@ impl Worker {
 
     /// The next request; none when there is time for something else.
     fn next(&self, requests: &mpsc::Receiver<Request>) -> std::result::Result<Option<Request>, Closed> {
-        let may_trim = self.shared.exporting().as_ref().is_none_or(Exporting::is_left);
-        if !self.trims.is_empty() && may_trim {
+        let is_exporting = self.shared.exporting().as_ref().is_some_and(|exporting| !exporting.is_left());
+        if !self.trims.is_empty() && !is_exporting && !self.is_behind() {
             return match requests.try_recv() {
                 Ok(request) => Ok(Some(request)),
                 Err(TryRecvError::Empty) => Ok(None),
@@ -189,12 +194,17 @@ impl Worker {
         }
     }
 
+    /// Whether commits may have to wait for a checkpoint: nothing is added then that nobody waits for.
+    fn is_behind(&self) -> bool {
+        self.checkpointer.is_at_work() && self.writing.gathered > self.writing.checkpoint_bytes / 2
+    }
+
     /// When there is something to do that nobody asks for: the witness, a checkpoint, or a trim that waits for an export.
     fn due_in(&self) -> Option<Duration> {
         let works = self.failure.is_none();
         let witness = (works && self.is_ahead_of_witness())
             .then(|| WITNESS_EVERY.saturating_sub(self.witnessed_at.elapsed()));
-        let checkpoint = (works && self.gathered() > 0)
+        let checkpoint = (works && self.writing.gathered > 0)
             .then(|| CHECKPOINT_EVERY.saturating_sub(self.checkpoint_at.elapsed()).max(LOOK_EVERY));
         let trim = (!self.trims.is_empty()).then_some(LOOK_EVERY);
         [witness, checkpoint, trim].into_iter().flatten().min()
@@ -236,6 +246,7 @@ impl Worker {
         // Counted before it can be seen, so that whoever saw it waits for it.
         self.applied += 1;
         self.shared.applied.store(self.applied, Ordering::SeqCst);
+        self.writing.gathered += journal::weight(&changes);
         self.writing.journal.add(&changes).map_err(unwritten)?;
         self.shared.view.show(changes);
         self.shared.reach(Step::Sync)?;
@@ -246,32 +257,34 @@ impl Worker {
 
     /// Begins a checkpoint where enough has gathered, or something long ago.
     fn gather(&mut self) -> Result<()> {
-        let gathered = self.gathered();
+        self.checkpointer.look()?;
+        let gathered = self.writing.gathered;
         let is_due =
             gathered >= self.writing.checkpoint_bytes || self.checkpoint_at.elapsed() >= CHECKPOINT_EVERY;
         if gathered == 0 || !is_due {
             return Ok(());
         }
-        if self.checkpointer.is_at_work()? {
+        if self.checkpointer.is_at_work() {
             let bytes = self.writing.checkpoint_bytes;
             // A crash can have left more than one has otherwise.
             if gathered < bytes && gathered + self.checkpointing_bytes < 3 * bytes {
                 return Ok(());
             }
+            let began = Instant::now();
             self.checkpointer.wait()?;
+            if began.elapsed() > WAIT_TOLD {
+                tracing::warn!(
+                    milliseconds = began.elapsed().as_millis(),
+                    "commits waited for sled to keep up"
+                );
+            }
         }
         self.checkpoint()
     }
 
-    /// How much is in no checkpoint that was begun.
-    fn gathered(&self) -> u64 {
-        self.writing.inherited_bytes + self.writing.journal.bytes()
-    }
-
     fn checkpoint(&mut self) -> Result<()> {
-        self.checkpointing_bytes = self.gathered();
         self.writing.journal.rotate().map_err(unwritten)?;
-        self.writing.inherited_bytes = 0;
+        self.checkpointing_bytes = std::mem::take(&mut self.writing.gathered);
         self.checkpoint_at = Instant::now();
         self.checkpointer.begin(self.writing.journal.number());
         Ok(())
@@ -280,7 +293,7 @@ impl Worker {
     /// Leaves nothing in the journal alone.
     fn close(&mut self) -> Result<()> {
         self.checkpointer.wait()?;
-        if self.gathered() > 0 {
+        if self.writing.gathered > 0 {
             self.checkpoint()?;
             self.checkpointer.wait()?;
         }
@@ -298,7 +311,7 @@ impl Worker {
         let Some((before, reply)) = self.trims.pop_front() else { return };
         let mut done = false;
         let outcome = self.guarded(|worker| {
-            let piece = trim::piece(&worker.shared, before)?;
+            let piece = worker.trimming.piece(&worker.shared, before)?;
             done = piece.is_last;
             if piece.changes.is_empty() {
                 return Ok(());

@@ -18,7 +18,7 @@ use super::{
     Shared, SledOptions, Step,
     checkpoint::Checkpoint,
     committer::unwritten,
-    database::Database,
+    database::{self, Database},
     failed,
     open::{self, OpenError},
     segments::Empty,
@@ -194,7 +194,7 @@ impl Copying {
                 break;
             }
         }
-        self.tree.apply_batch(piece).map_err(failed)?;
+        database::apply(&self.tree, piece)?;
         self.bytes += bytes as u64;
         self.took = began.elapsed();
         if let Some(last) = last {

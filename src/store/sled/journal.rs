@@ -32,6 +32,15 @@ const SET: u8 = 1;
 /// A key, with its new value or with none.
 pub(super) type Change = (Bytes, Option<Bytes>);
 
+/// What a change takes in memory beside its key and its value, about. Small ones are also more work for sled than their bytes.
+const CHANGE_BYTES: usize = 256;
+
+/// About what changes take in memory until a checkpoint has them.
+pub(super) fn weight(changes: &[Change]) -> u64 {
+    let weight = |(key, value): &Change| CHANGE_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
+    changes.iter().map(weight).sum::<usize>() as u64
+}
+
 /// The files, while commits are added to them.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -40,8 +49,6 @@ pub(super) struct Journal {
     file: File,
     /// The number of the last commit.
     number: u64,
-    /// What commits take in the file.
-    bytes: u64,
     frame: Vec<u8>,
 }
 
@@ -50,7 +57,7 @@ impl Journal {
     pub(super) fn begin(directory: &Path, store: StoreId, number: u64) -> io::Result<Self> {
         let file = create(directory, store, number + 1)?;
         let directory = directory.to_owned();
-        Ok(Self { directory, store, file, number, bytes: 0, frame: Vec::new() })
+        Ok(Self { directory, store, file, number, frame: Vec::new() })
     }
 
     /// The number of the last commit.
@@ -58,19 +65,12 @@ impl Journal {
         self.number
     }
 
-    /// What was added since the file was begun.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Adds a commit, which is not durable yet.
     pub(super) fn add(&mut self, changes: &[Change]) -> io::Result<()> {
         self.number += 1;
         self.frame.clear();
         encode(self.number, changes, &mut self.frame);
-        self.file.write_all(&self.frame)?;
-        self.bytes += self.frame.len() as u64;
-        Ok(())
+        self.file.write_all(&self.frame)
     }
 
     /// Makes durable what was added.
@@ -81,7 +81,6 @@ impl Journal {
     /// Begins another file; what was added must be durable.
     pub(super) fn rotate(&mut self) -> io::Result<()> {
         self.file = create(&self.directory, self.store, self.number + 1)?;
-        self.bytes = 0;
         Ok(())
     }
 }

@@ -63,7 +63,7 @@ use super::{
 pub struct SledOptions {
     /// The size of sled's cache, which takes 3 to 4 times as much under reads.
     pub cache_bytes: u64,
-    /// How much gathers in the journal, and in memory, until it is written into sled. At most twice as much is there, or after
+    /// How much gathers in the journal, and in memory, until it is written into sled: keys, values and 256 bytes for each. At most twice as much is there, or after
     /// a crash three times: a start reads it, and commits wait where sled does not keep up. More of it writes less: of several changes of one key in
     /// between, the last.
     pub checkpoint_bytes: u64,

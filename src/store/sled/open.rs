@@ -194,7 +194,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     let journal = Journal::begin(&directory.journal(), id, number);
     let writing = Writing {
         journal: journal.map_err(OpenError::io("begin the journal in", path))?,
-        inherited_bytes: bytes,
+        gathered: bytes,
         checkpoint_bytes: options.checkpoint_bytes,
         witness: directory.begin_witness(number).map_err(OpenError::io("write the witness in", path))?,
     };
@@ -220,8 +220,7 @@ fn read_journal(directory: &Directory, id: StoreId, checkpoint: Checkpoint) -> R
     directory.make_journal().map_err(OpenError::io("make", &directory.journal()))?;
     let (mut recent, mut bytes) = (Layer::new(), 0);
     let number = journal::recover(&directory.journal(), id, checkpoint.number, |changes| {
-        let size = |(key, value): &journal::Change| key.len() + value.as_ref().map_or(0, bytes::Bytes::len);
-        bytes += changes.iter().map(size).sum::<usize>() as u64;
+        bytes += journal::weight(&changes);
         recent.extend(changes);
     })?;
     Ok(Journaled { number, recent, bytes })

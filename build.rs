@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .extern_path(".google.rpc.Status", "::tonic_types::pb::Status")
+        .extern_path(".google.protobuf.Struct", "crate::proto::Document")
         .extern_path(".holdpoint.v1.WatchBatch", "crate::proto::WatchBatch")
         .compile_fds(all)?;
     Ok(())

@@ -1,7 +1,11 @@
-//! The generated messages, and the one that is written by hand.
+//! The generated messages, and those that are written by hand.
+
+mod document;
 
 use bytes::Bytes;
 use prost::Message;
+
+pub use self::document::{Document, unsign_zeros};
 
 /// `holdpoint.v1`: the API, and the resources that the domain works on.
 pub mod v1 {

@@ -1,12 +1,13 @@
 //! The canonical form of what devices send, so that equal contents are equal bytes.
 //!
 //! Fields are encoded in the order of their numbers and maps in the order of their keys (the generated structs do both);
-//! what is left to do here is that null at a `Value` member is the same as its absence, and that zero has no sign.
+//! what is left to do here is that null at a `Value` member is the same as its absence, and that zero has no sign: otherwise one
+//! of two equal contents would win a tie and then not be seen to have. A [`Document`](crate::proto::Document) is so already.
 
 use prost::Message;
-use prost_types::{Struct, Value, value::Kind};
+use prost_types::{Value, value::Kind};
 
-use crate::proto::{storage::v1::SyncHeader, v1::StepEntry};
+use crate::proto::{storage::v1::SyncHeader, unsign_zeros, v1::StepEntry};
 
 /// Brings a step entry to its canonical form.
 pub fn normalize_entry(entry: &mut StepEntry) {
@@ -15,7 +16,6 @@ pub fn normalize_entry(entry: &mut StepEntry) {
         drop_null(&mut step.coordinates);
         let values = step.values.iter_mut().chain(&mut step.time_events).chain(&mut step.coordinates);
         values.for_each(unsign_zeros);
-        unsign_zeros_of(step.metadata.as_mut());
     }
 }
 
@@ -23,7 +23,6 @@ pub fn normalize_entry(entry: &mut StepEntry) {
 pub(super) fn normalize_header(header: &mut SyncHeader) {
     drop_null(&mut header.hierarchy_stack);
     header.job_exclusion.iter_mut().chain(&mut header.hierarchy_stack).for_each(unsign_zeros);
-    unsign_zeros_of(header.metadata.as_mut().and_then(|metadata| metadata.metadata.as_mut()));
 }
 
 /// The bytes that order two messages that are otherwise level.
@@ -34,19 +33,4 @@ pub(super) fn bytes(message: &impl Message) -> Vec<u8> {
 fn drop_null(value: &mut Option<Value>) {
     let is_null = |value: &mut Value| matches!(value.kind, None | Some(Kind::NullValue(_)));
     *value = value.take_if(|value| !is_null(value));
-}
-
-/// Two zeros are equal and differ in their bytes; one of them would win a tie and then not be seen to have.
-fn unsign_zeros(value: &mut Value) {
-    match &mut value.kind {
-        Some(Kind::NumberValue(number)) if *number == 0.0 => *number = 0.0,
-        Some(Kind::ListValue(list)) => list.values.iter_mut().for_each(unsign_zeros),
-        Some(Kind::StructValue(fields)) => unsign_zeros_of(Some(fields)),
-        None
-        | Some(Kind::NullValue(_) | Kind::NumberValue(_) | Kind::StringValue(_) | Kind::BoolValue(_)) => {}
-    }
-}
-
-fn unsign_zeros_of(fields: Option<&mut Struct>) {
-    fields.into_iter().flat_map(|fields| fields.fields.values_mut()).for_each(unsign_zeros);
 }

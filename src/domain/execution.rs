@@ -13,11 +13,14 @@ mod workflow;
 
 use std::collections::BTreeMap;
 
-use prost_types::{Struct, Timestamp};
+use prost_types::Timestamp;
 
 pub use self::{place::Place, task::ReportTask, workflow::ReportWorkflow};
 use super::sequences::Sequences;
-use crate::proto::v1::{ExecutionStatus, Reporter, WorkflowAttempt, WorkflowInstance};
+use crate::proto::{
+    Document,
+    v1::{ExecutionStatus, Reporter, WorkflowAttempt, WorkflowInstance},
+};
 
 /// What a report says, of a task as of a workflow.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,13 +30,13 @@ pub struct Report {
     /// When that was, by the executor's clock.
     pub time: Timestamp,
     /// What it gave.
-    pub data: Struct,
+    pub data: Document,
     /// What is said beside it.
-    pub meta: Struct,
+    pub meta: Document,
     /// Who reports.
     pub updated_by: Reporter,
     /// Kept on the event.
-    pub event_meta: Option<Struct>,
+    pub event_meta: Option<Document>,
 }
 
 /// A workflow instance, and those of its attempts that a decision reads: the newest, and the one that is reported of.

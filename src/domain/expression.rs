@@ -23,6 +23,8 @@ use cel::{
 };
 use prost_types::{Struct, value::Kind};
 
+use crate::proto::Document;
+
 /// The longest expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 1024;
 
@@ -192,6 +194,11 @@ fn compare_by_value(expression: &mut IdedExpr) {
 pub(super) fn map(entries: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
     let entries = entries.into_iter().filter_map(|(name, value)| Some((Key::from(name), value?)));
     Value::Map(Map { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
+}
+
+/// Free data as an expression sees it.
+pub(super) fn from_document(document: &Document) -> Value {
+    from_struct(&document.members())
 }
 
 /// Free properties as an expression sees them.

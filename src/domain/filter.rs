@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use super::{
     Expression, compare_times,
-    expression::{from_struct, map},
+    expression::{from_document, map},
     summary,
 };
 use crate::proto::v1::{Assignee, Job, JobEvent, JobFilter, JobSummary};
@@ -166,7 +166,7 @@ fn job_fields(job: &Job, with_metadata: bool) -> Vec<(&'static str, Option<Value
         ("abandon_reason", text(&job.abandon_reason)),
         ("username", text(&job.username)),
         ("excluded", job.excluded.map(Value::Bool)),
-        ("metadata", job.metadata.as_ref().filter(|_| with_metadata).map(from_struct)),
+        ("metadata", job.metadata.as_ref().filter(|_| with_metadata).map(from_document)),
         ("current_step_ids", texts(&job.current_step_ids)),
         ("packet_ids", texts(&job.packet_ids)),
         ("objective_code", text(&job.objective_code)),

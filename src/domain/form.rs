@@ -51,7 +51,10 @@ pub fn of_task(task: &TaskStatus) -> Json {
     put("completionStatus", completion_word(task.completion_status()).map_or(Json::Null, Json::from));
     put("messages", task.messages.iter().map(message).collect());
     put("returns", task.returns.iter().map(returned).collect());
-    put("attributes", of_struct(&task.attributes.clone().unwrap_or_default()));
+    put(
+        "attributes",
+        task.attributes.as_ref().map_or_else(|| Json::Object(Map::new()), |data| of_struct(&data.members())),
+    );
     put("progress", text(task.progress.as_ref()));
     put("percentComplete", task.percent_complete.map_or(Json::Null, Json::from));
     Json::Object(form)
@@ -84,7 +87,7 @@ pub(super) fn into_task(form: &Json, task: &mut TaskStatus) -> Result<(), Faults
     let attributes = reader.object("attributes", at("attributes"));
     // None and an empty one are the same.
     if !attributes.fields.is_empty() || task.attributes.is_some() {
-        task.attributes = Some(attributes);
+        task.attributes = Some(attributes.into());
     }
     for member in form.as_object().into_iter().flatten().map(|(member, _)| member) {
         if !MEMBERS.contains(&member.as_str()) {

@@ -17,13 +17,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use prost_types::{Struct, Timestamp, Value, value::Kind};
+use prost_types::{Timestamp, Value, value::Kind};
 
 use super::{
     Context, Decision, Definition, Existing, JOB_ID_PREFIX, JobState, Rejection, advance, canonical,
     decision::Draft, holds, job, steps, tasks, time::compare_times,
 };
 use crate::proto::{
+    Document,
     storage::v1::{SyncHeader, SyncRecord, SyncTerminal},
     v1::{
         BasicSyncResponse, CompletionStatus, Job, JobEventType, JobStatus, LostField, Step, StepEntry,
@@ -672,7 +673,7 @@ impl Fields {
         Self([
             ("metadata.workflow_version_id", text(&workflow.version_id)),
             ("metadata.job_title", text(&job.title)),
-            ("metadata.metadata", job.metadata.clone().map(struct_value)),
+            ("metadata.metadata", job.metadata.as_ref().map(document_value)),
             ("metadata.created", job.created.map(|time| text_value(&time.to_string()))),
             ("metadata.user_id", text(&job.user_id)),
             ("metadata.current_step", current_step.map(text_value)),
@@ -692,8 +693,8 @@ fn text_value(text: &str) -> Value {
     Value::from(text.to_owned())
 }
 
-fn struct_value(fields: Struct) -> Value {
-    Value { kind: Some(Kind::StructValue(fields)) }
+fn document_value(document: &Document) -> Value {
+    Value { kind: Some(Kind::StructValue(document.members())) }
 }
 
 fn list_value(values: Vec<Value>) -> Option<Value> {

@@ -7,20 +7,23 @@ use expect_test::{Expect, expect};
 use holdpoint::{
     cli::bench::wire::Raw,
     config::{Config, Limits},
-    proto::v1::{
-        AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, CountJobsRequest, CreateJobRequest,
-        DeleteJobRequest, ExcludeJobRequest,
-        ExecutionStatus::{self, Closed, Started},
-        GetJobRequest, GetTaskStatusRequest, GetWorkflowRequest, Job, JobActionType, JobDetails, JobEvent,
-        JobFilter, ListHoldsRequest, ListJobEventsRequest, ListJobsRequest, ListWorkflowsRequest,
-        PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest, SingleStep, StepDefinition,
-        StepEntry, StepKind, StepReport, SyncMetadata, UpdateExecutionTaskStatusRequest,
-        UpdateExecutionWorkflowStatusRequest, UpdateJobRequest, WatchJobRequest, WatchJobsRequest,
-        WatchStart, Workflow, WorkflowReference,
+    proto::{
+        Document,
+        v1::{
+            AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, CountJobsRequest,
+            CreateJobRequest, DeleteJobRequest, ExcludeJobRequest,
+            ExecutionStatus::{self, Closed, Started},
+            GetJobRequest, GetTaskStatusRequest, GetWorkflowRequest, Job, JobActionType, JobDetails,
+            JobEvent, JobFilter, ListHoldsRequest, ListJobEventsRequest, ListJobsRequest,
+            ListWorkflowsRequest, PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest,
+            SingleStep, StepDefinition, StepEntry, StepKind, StepReport, SyncMetadata,
+            UpdateExecutionTaskStatusRequest, UpdateExecutionWorkflowStatusRequest, UpdateJobRequest,
+            WatchJobRequest, WatchJobsRequest, WatchStart, Workflow, WorkflowReference,
+        },
     },
 };
 use prost::Message as _;
-use prost_types::{Duration, FieldMask, Struct, Timestamp, Value, value};
+use prost_types::{Duration, FieldMask, Timestamp, Value, value};
 use tokio::net::TcpStream;
 use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_types::StatusExt as _;
@@ -494,9 +497,11 @@ async fn everything_that_is_missing_is_named_at_once() {
 }
 
 /// A struct so many levels deep.
-fn deep(levels: usize) -> Struct {
+fn deep(levels: usize) -> Document {
     let leaf = fields([("leaf", true.into())]);
-    (1..levels).fold(leaf, |inner, _| fields([("in", Value { kind: Some(value::Kind::StructValue(inner)) })]))
+    (1..levels).fold(leaf, |inner, _| {
+        fields([("in", Value { kind: Some(value::Kind::StructValue(inner.members())) })])
+    })
 }
 
 /// A value of lists within lists.
@@ -505,7 +510,7 @@ fn deep_list(levels: usize) -> Value {
 }
 
 /// A sync with this in the metadata of its one step.
-fn with_metadata(client_job_id: &str, metadata: Struct) -> BasicSyncRequest {
+fn with_metadata(client_job_id: &str, metadata: Document) -> BasicSyncRequest {
     let mut body = device_body_of(client_job_id);
     body.completed_steps[0].single_step.as_mut().unwrap().metadata = Some(metadata);
     body

@@ -8,17 +8,20 @@ use expect_test::{Expect, expect};
 use holdpoint::{
     config::{Config, Limits},
     domain::form,
-    proto::v1::{
-        CompletionStatus, CreateTaskStatusRequest, ErrorReason,
-        ExecutionStatus::{Closed, Started},
-        GetWorkflowInstanceRequest, JobActionType, JobEvent, JobEventType, JobStatus,
-        ListWorkflowInstancesRequest, ReportOutcome, Reporter, SequenceRange, StepKind, StepStatus,
-        TaskExecution, TaskFilter, TaskStatus, TaskType, UpdateExecutionTaskStatusRequest,
-        UpdateExecutionTaskStatusResponse, UpdateExecutionWorkflowStatusRequest,
-        UpdateExecutionWorkflowStatusResponse, WorkflowAttempt, WorkflowInstance,
+    proto::{
+        Document,
+        v1::{
+            CompletionStatus, CreateTaskStatusRequest, ErrorReason,
+            ExecutionStatus::{Closed, Started},
+            GetWorkflowInstanceRequest, JobActionType, JobEvent, JobEventType, JobStatus,
+            ListWorkflowInstancesRequest, ReportOutcome, Reporter, SequenceRange, StepKind, StepStatus,
+            TaskExecution, TaskFilter, TaskStatus, TaskType, UpdateExecutionTaskStatusRequest,
+            UpdateExecutionTaskStatusResponse, UpdateExecutionWorkflowStatusRequest,
+            UpdateExecutionWorkflowStatusResponse, WorkflowAttempt, WorkflowInstance,
+        },
     },
 };
-use prost_types::{Struct, Timestamp, Value};
+use prost_types::{Timestamp, Value};
 use tokio::{sync::Barrier, task::JoinSet};
 use tonic::{Code, Status};
 
@@ -117,7 +120,7 @@ impl Said {
 
 /// Free data with one member.
 #[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
-fn gave(what: &str) -> Option<Struct> {
+fn gave(what: &str) -> Option<Document> {
     Some(fields([("gave", what.to_owned().into())]))
 }
 
@@ -378,9 +381,9 @@ fn millis(time: Option<Timestamp>) -> String {
 }
 
 /// Free data as JSON; nothing where there is none.
-fn json(what: &str, data: Option<&Struct>) -> String {
-    let Some(data) = data.filter(|data| !data.fields.is_empty()) else { return String::new() };
-    let value = prost_types::value::Kind::StructValue(data.clone());
+fn json(what: &str, data: Option<&Document>) -> String {
+    let Some(data) = data.filter(|data| !data.is_empty()) else { return String::new() };
+    let value = prost_types::value::Kind::StructValue(data.members());
     format!(" {what}={}", form::of_value(&Value { kind: Some(value) }))
 }
 
@@ -1447,7 +1450,7 @@ async fn the_bodies_of_the_seed_are_accepted() {
         let reply = client.report_task(request).await;
         assert_eq!(reply.outcome(), ReportOutcome::Recorded);
         let event = watch.find(kind).await;
-        assert_eq!((event.event_meta, event.task), (Some(Struct::default()), reply.task.clone()));
+        assert_eq!((event.event_meta, event.task), (Some(Document::default()), reply.task.clone()));
         let task = reply.task.unwrap();
         assert_eq!((task.unique_name(), task.parent_name(), task.launcher()), ("string", "i", "string"));
         assert_eq!(task.updated_by, Some(by.clone()));
@@ -1462,7 +1465,7 @@ async fn the_bodies_of_the_seed_are_accepted() {
         let reply = client.report_workflow(request).await;
         assert_eq!(reply.outcome(), ReportOutcome::Recorded);
         let event = watch.find(kind).await;
-        assert_eq!(event.event_meta, Some(Struct::default()));
+        assert_eq!(event.event_meta, Some(Document::default()));
         // `closeJob` has no effect with STARTED.
         assert_eq!(client.job("string").await.closed, status == "CLOSED");
     }
@@ -1546,7 +1549,7 @@ async fn a_reported_task_is_listed_and_patched_as_any_other() {
             ..Default::default()
         }),
         data,
-        meta: Some(Struct::default()),
+        meta: Some(Document::default()),
         updated_by: Some(reporter("robot")),
         etag: task.etag.clone(),
         ..TaskStatus::default()
@@ -1617,9 +1620,9 @@ async fn another_body_under_the_same_request_id_is_refused() {
     assert_eq!(client.everything().await, everything);
 }
 
-fn deep(levels: usize) -> Struct {
-    (1..levels).fold(Struct::default(), |inner, _| {
-        fields([("in", Value { kind: Some(prost_types::value::Kind::StructValue(inner)) })])
+fn deep(levels: usize) -> Document {
+    (1..levels).fold(Document::default(), |inner, _| {
+        fields([("in", Value { kind: Some(prost_types::value::Kind::StructValue(inner.members())) })])
     })
 }
 
@@ -1838,7 +1841,8 @@ async fn what_is_put_together_has_its_bound() {
     let attempt = client.instance("job", "run").await.attempts.pop().unwrap();
     let data = attempt.data.unwrap();
     assert!(prost::Message::encoded_len(&data) <= 256 << 10);
-    let names: BTreeSet<_> = data.fields.keys().map(String::as_str).collect();
+    let members = data.members();
+    let names: BTreeSet<_> = members.fields.keys().map(String::as_str).collect();
     assert_eq!(names, BTreeSet::from(["state 1", "state 4", "state 5"]));
     let event = watch.find(JobEventType::WorkflowClosed).await;
     assert_eq!(event.workflow_instance.unwrap().attempts[0].data, Some(data));

@@ -17,7 +17,7 @@ use holdpoint::{
     config::{Config, StoreKind},
     engine::{Engine, System},
     proto::{
-        API_DESCRIPTORS,
+        API_DESCRIPTORS, Document,
         v1::{
             AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, BasicSyncResponse,
             CloseJobRequest, CountJobsRequest, CreateJobRequest, CreateTaskStatusRequest, DeleteJobRequest,
@@ -759,8 +759,8 @@ pub fn report_task(
         sequence_id: Some(sequence_id),
         state_name: Some("Weld".to_owned()),
         timestamp: Some(timestamp),
-        data: Some(Struct::default()),
-        meta: Some(Struct::default()),
+        data: Some(Document::default()),
+        meta: Some(Document::default()),
         updated_by: Some(reporter("robot")),
         ..UpdateExecutionTaskStatusRequest::default()
     }
@@ -779,8 +779,8 @@ pub fn report_workflow(
         dispatch_id: Some("dispatch".to_owned()),
         job_id: Some(job_id.to_owned()),
         attempt_id: Some(0),
-        data: Some(Struct::default()),
-        meta: Some(Struct::default()),
+        data: Some(Document::default()),
+        meta: Some(Document::default()),
         code: Some("done".to_owned()),
         updated_by: Some(reporter("robot")),
         ..UpdateExecutionWorkflowStatusRequest::default()
@@ -877,8 +877,8 @@ pub fn titled(title: &str) -> Job {
 }
 
 /// Free properties.
-pub fn fields<const N: usize>(fields: [(&str, Value); N]) -> Struct {
-    Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
+pub fn fields<const N: usize>(fields: [(&str, Value); N]) -> Document {
+    Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }.into()
 }
 
 /// The body of a sync as a device sends it: a completed job with one report.

@@ -5,16 +5,19 @@ use std::{collections::BTreeSet, slice};
 use expect_test::expect;
 use holdpoint::{
     config::{Config, Limits},
-    proto::v1::{
-        ErrorReason,
-        ExecutionStatus::{self, Closed, Started},
-        GetWorkflowInstanceRequest, ListTaskStatusesRequest, ListWorkflowInstancesRequest,
-        ListWorkflowInstancesResponse, SequenceRange, UpdateExecutionTaskStatusRequest,
-        UpdateExecutionWorkflowStatusRequest, WorkflowAttempt, WorkflowInstance,
+    proto::{
+        Document,
+        v1::{
+            ErrorReason,
+            ExecutionStatus::{self, Closed, Started},
+            GetWorkflowInstanceRequest, ListTaskStatusesRequest, ListWorkflowInstancesRequest,
+            ListWorkflowInstancesResponse, SequenceRange, UpdateExecutionTaskStatusRequest,
+            UpdateExecutionWorkflowStatusRequest, WorkflowAttempt, WorkflowInstance,
+        },
     },
 };
 use prost::Message as _;
-use prost_types::{Struct, Timestamp};
+use prost_types::Timestamp;
 use tonic::{Code, Status};
 
 use super::harness::{
@@ -39,7 +42,7 @@ fn attempt(
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
-fn said(attempt_id: i64) -> Option<Struct> {
+fn said(attempt_id: i64) -> Option<Document> {
     Some(fields([("attempt", attempt_id.to_string().into())]))
 }
 

@@ -1,14 +1,17 @@
 //! The changes that clients ask for under load: of every kind that the API has, on jobs that they share.
 
-use holdpoint::proto::v1::{
-    BasicSyncRequest, BasicSyncResponse, CreateJobRequest, CreateJobResponse, DeleteJobRequest,
-    DeleteJobResponse, ExecutionStatus, Job, JobActionType, Path, PerformJobActionRequest,
-    PerformJobActionResponse, PublishWorkflowRequest, PublishWorkflowResponse, Reporter, StepDefinition,
-    StepKind, UpdateExecutionTaskStatusRequest, UpdateExecutionTaskStatusResponse,
-    UpdateExecutionWorkflowStatusRequest, UpdateExecutionWorkflowStatusResponse, UpdateJobRequest,
-    UpdateJobResponse, Workflow, WorkflowReference,
+use holdpoint::proto::{
+    Document,
+    v1::{
+        BasicSyncRequest, BasicSyncResponse, CreateJobRequest, CreateJobResponse, DeleteJobRequest,
+        DeleteJobResponse, ExecutionStatus, Job, JobActionType, Path, PerformJobActionRequest,
+        PerformJobActionResponse, PublishWorkflowRequest, PublishWorkflowResponse, Reporter, StepDefinition,
+        StepKind, UpdateExecutionTaskStatusRequest, UpdateExecutionTaskStatusResponse,
+        UpdateExecutionWorkflowStatusRequest, UpdateExecutionWorkflowStatusResponse, UpdateJobRequest,
+        UpdateJobResponse, Workflow, WorkflowReference,
+    },
 };
-use prost_types::{Struct, Timestamp};
+use prost_types::Timestamp;
 use tonic::{Code, Status};
 
 use super::{
@@ -241,8 +244,8 @@ fn report_task(chance: &mut Chance, job_id: String, request_id: String) -> Chang
         sequence_id: i64::try_from(task).ok(),
         state_name: Some("Weld".to_owned()),
         timestamp,
-        data: Some(Struct::default()),
-        meta: Some(Struct::default()),
+        data: Some(Document::default()),
+        meta: Some(Document::default()),
         updated_by: Some(reporter()),
         request_id,
         ..UpdateExecutionTaskStatusRequest::default()
@@ -259,8 +262,8 @@ fn report_workflow(chance: &mut Chance, job_id: String, request_id: String) -> C
         job_id: Some(job_id),
         attempt_id: Some(0),
         close_job: chance.one_in(4),
-        data: Some(Struct::default()),
-        meta: Some(Struct::default()),
+        data: Some(Document::default()),
+        meta: Some(Document::default()),
         code: Some("done".to_owned()),
         updated_by: Some(reporter()),
         request_id,

@@ -3,10 +3,14 @@
 use prost_types::{Struct, Timestamp, Value};
 
 use super::template::{JOB, MILLIS, SECONDS, Template};
-use crate::proto::v1::{
-    BasicSyncRequest, CreateJobRequest, ExecutionStatus, GetJobRequest, Job, JobActionType, JobFilter,
-    JobStatus, ListJobsRequest, Path, PerformJobActionRequest, PublishWorkflowRequest, Reporter, SingleStep,
-    StepDefinition, StepEntry, SyncMetadata, UpdateExecutionTaskStatusRequest, Workflow, WorkflowReference,
+use crate::proto::{
+    Document,
+    v1::{
+        BasicSyncRequest, CreateJobRequest, ExecutionStatus, GetJobRequest, Job, JobActionType, JobFilter,
+        JobStatus, ListJobsRequest, Path, PerformJobActionRequest, PublishWorkflowRequest, Reporter,
+        SingleStep, StepDefinition, StepEntry, SyncMetadata, UpdateExecutionTaskStatusRequest, Workflow,
+        WorkflowReference,
+    },
 };
 
 /// Jobs on a page of a list.
@@ -26,10 +30,10 @@ fn text(text: &str) -> Option<String> {
 }
 
 /// Properties that take about so many bytes.
-fn properties(bytes: usize) -> Struct {
+fn properties(bytes: usize) -> Document {
     const ENTRY_BYTES: usize = 50;
     let entry = |n| (format!("measurement-{n:02}"), Value::from(format!("{n:02} bar at the relief valve")));
-    Struct { fields: (0..bytes / ENTRY_BYTES).map(entry).collect() }
+    Struct { fields: (0..bytes / ENTRY_BYTES).map(entry).collect() }.into()
 }
 
 /// The workflow that the jobs follow: a step to act on, and another.
@@ -94,7 +98,7 @@ fn report_of(job_id: &str, task_id: &str, sequence_id: i64) -> UpdateExecutionTa
         state_name: text("Measure"),
         timestamp: Some(MILLIS),
         data: Some(properties(DATA_BYTES)),
-        meta: Some(Struct::default()),
+        meta: Some(Document::default()),
         updated_by: Some(executor),
         ..UpdateExecutionTaskStatusRequest::default()
     }

@@ -5,12 +5,15 @@
 //! * There is one CLOSED.
 
 use prost::Message as _;
-use prost_types::{Struct, Timestamp};
+use prost_types::Timestamp;
 
 use super::Report;
 use crate::{
     domain::compare_times,
-    proto::v1::{ExecutionStatus, Reporter},
+    proto::{
+        Document,
+        v1::{ExecutionStatus, Reporter},
+    },
 };
 
 /// What stands. `C` is what a CLOSED says beside the rest.
@@ -21,8 +24,8 @@ pub(super) struct Standing<C> {
     pub(super) report_time: Option<Timestamp>,
     /// Who claimed it by reporting the start; where starts are nobody's claim, always `None`.
     pub(super) claimed_by: Option<Reporter>,
-    pub(super) data: Struct,
-    pub(super) meta: Struct,
+    pub(super) data: Document,
+    pub(super) meta: Document,
     pub(super) updated_by: Option<Reporter>,
     /// `None` until it is closed.
     pub(super) closing: Option<C>,
@@ -79,7 +82,7 @@ impl<C: Clone + PartialEq> Standing<C> {
 
     /// Whether a STARTED stands over what stands: the later does, and of two of one time the one with the greater bytes.
     fn is_before(&self, report: &Report) -> bool {
-        let bytes = |data: &Struct, meta: &Struct, updated_by: &Reporter| {
+        let bytes = |data: &Document, meta: &Document, updated_by: &Reporter| {
             [data.encode_to_vec(), meta.encode_to_vec(), updated_by.encode_to_vec()]
         };
         let stands = || {
@@ -115,7 +118,7 @@ impl Reporter {
 
 #[cfg(test)]
 mod tests {
-    use prost_types::{Value, value::Kind};
+    use prost_types::{Struct, Value, value::Kind};
 
     use super::*;
 
@@ -124,8 +127,8 @@ mod tests {
         Report {
             status: ExecutionStatus::Started,
             time: Timestamp { seconds, nanos: 0 },
-            data: Struct { fields: [("data".to_owned(), value)].into() },
-            meta: Struct::default(),
+            data: Struct { fields: [("data".to_owned(), value)].into() }.into(),
+            meta: Document::default(),
             updated_by: Reporter { id: Some("exe".to_owned()), ..Reporter::default() },
             event_meta: None,
         }
@@ -138,8 +141,8 @@ mod tests {
             launched: None,
             report_time: None,
             claimed_by: None,
-            data: Struct::default(),
-            meta: Struct::default(),
+            data: Document::default(),
+            meta: Document::default(),
             updated_by: None,
             closing: None,
         };

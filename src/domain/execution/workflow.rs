@@ -12,9 +12,12 @@ use super::{
 };
 use crate::{
     domain::{Context, Decision, Existing, JobState, Rejection, decision::Draft, job, steps, tasks},
-    proto::v1::{
-        CompletionStatus, ExecutionStatus, Job, JobEventType, JobStatus, ReportOutcome, TaskExecution,
-        TaskStatus, UpdateExecutionWorkflowStatusResponse, WorkflowAttempt, WorkflowInstance,
+    proto::{
+        Document,
+        v1::{
+            CompletionStatus, ExecutionStatus, Job, JobEventType, JobStatus, ReportOutcome, TaskExecution,
+            TaskStatus, UpdateExecutionWorkflowStatusResponse, WorkflowAttempt, WorkflowInstance,
+        },
     },
 };
 
@@ -162,7 +165,7 @@ impl ReportWorkflow {
 
     /// What the closed tasks of the attempt gave, by the names of their states: of several of one name that with the
     /// highest sequence id. The highest go first, and of the others those that fit.
-    fn collate(&self, state: &JobState, context: &Context) -> Struct {
+    fn collate(&self, state: &JobState, context: &Context) -> Document {
         let is_closed = |task: &&TaskStatus| {
             let status = task.execution.as_ref().map(TaskExecution::status);
             status == Some(ExecutionStatus::Closed) && self.place.has(task)
@@ -175,14 +178,14 @@ impl ReportWorkflow {
             if !names.insert(name) {
                 continue;
             }
-            let given = Kind::StructValue(task.data.clone().unwrap_or_default());
+            let given = Kind::StructValue(task.data.as_ref().map(Document::members).unwrap_or_default());
             let member = Struct { fields: [(name.clone(), Value { kind: Some(given) })].into() };
             if bytes + member.encoded_len() <= context.limits.document_bytes {
                 bytes += member.encoded_len();
                 data.fields.extend(member.fields);
             }
         }
-        data
+        data.into()
     }
 
     fn complete_job(&self, draft: &mut Draft<'_>) {
@@ -250,7 +253,7 @@ fn standing(attempt: &WorkflowAttempt) -> Standing<Closing> {
 /// The attempt with what stands of it now.
 fn with(before: WorkflowAttempt, merged: Standing<Closing>, is_late: bool) -> WorkflowAttempt {
     let is_newly_closed = merged.closing.is_some() && before.status() != ExecutionStatus::Closed;
-    let collated = before.collated || is_newly_closed && merged.data.fields.is_empty();
+    let collated = before.collated || is_newly_closed && merged.data.is_empty();
     let data = if before.collated { before.data } else { Some(merged.data) };
     let closing = merged.closing;
     WorkflowAttempt {

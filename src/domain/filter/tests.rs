@@ -32,7 +32,9 @@ fn job() -> Job {
         user_id: Some("ann".to_owned()),
         workflow: Some(WorkflowReference { workflow_id: "weld".to_owned(), ..WorkflowReference::default() }),
         assignee: Some(user("bob")),
-        metadata: Some(Struct { fields: [("site".to_owned(), Value::from("north".to_owned()))].into() }),
+        metadata: Some(
+            Struct { fields: [("site".to_owned(), Value::from("north".to_owned()))].into() }.into(),
+        ),
         current_step_ids: texts(&["s1", "s2"]),
         priority: 7,
         create_time: Some(at(10)),

@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{
     domain::fixtures::at,
-    proto::v1::{
-        CompletionStatus, LocalizedText, TaskMessage, TaskMessageType, TaskReturn, TaskStatus, TaskType,
+    proto::{
+        Document,
+        v1::{
+            CompletionStatus, LocalizedText, TaskMessage, TaskMessageType, TaskReturn, TaskStatus, TaskType,
+        },
     },
 };
 
@@ -20,8 +23,8 @@ fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn struct_of(json: &Json) -> Option<Struct> {
-    json.as_object().map(to_struct)
+fn struct_of(json: &Json) -> Option<Document> {
+    json.as_object().map(|fields| to_struct(fields).into())
 }
 
 /// A task with every member of the form.
@@ -654,7 +657,7 @@ prop_compose! {
         returns in prop::collection::vec(any_return(), 0..3),
         fields in prop::option::of(prop::collection::btree_map(any::<String>(), any_value(), 0..3)),
     ) -> TaskStatus {
-        let attributes = fields.map(|fields| Struct { fields });
+        let attributes = fields.map(|fields| Document::from(Struct { fields }));
         TaskStatus {
             launched, completed, completion_status, description, progress, percent_complete, messages, returns,
             attributes, ..full()

@@ -316,7 +316,7 @@ fn full() -> Job {
         team: Some("red".to_owned()),
         user_id: Some("ann".to_owned()),
         username: Some("Ann".to_owned()),
-        metadata: Some(Struct { fields: [("k".to_owned(), Value::from(true))].into() }),
+        metadata: Some(Struct { fields: [("k".to_owned(), Value::from(true))].into() }.into()),
         assignee: Some(Assignee { kind: Kind::User.into(), id: "bob".to_owned() }),
         parent_job_id: Some("parent".to_owned()),
         priority: 7,

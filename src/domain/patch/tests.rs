@@ -15,10 +15,13 @@ use crate::{
         Context, Decision, Definition, Existing, JobState, Limits, Rejection,
         fixtures::{at, check_events, context, event_words},
     },
-    proto::v1::{
-        CompletionStatus, Job, JobEventType, JobStatus, LocalizedText, Path, Step, StepDefinition, StepKind,
-        StepStatus, TaskMessage, TaskMessageType, TaskReturn, TaskStatus, TaskType, UpdateTaskStatusResponse,
-        Workflow,
+    proto::{
+        Document,
+        v1::{
+            CompletionStatus, Job, JobEventType, JobStatus, LocalizedText, Path, Step, StepDefinition,
+            StepKind, StepStatus, TaskMessage, TaskMessageType, TaskReturn, TaskStatus, TaskType,
+            UpdateTaskStatusResponse, Workflow,
+        },
     },
 };
 
@@ -45,11 +48,10 @@ fn operations(json: &str) -> Vec<PatchOperation> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
-fn attributes(json: &Json) -> Option<Struct> {
+fn attributes(json: &Json) -> Option<Document> {
     let Json::Object(fields) = json else { panic!("{json} is no object") };
-    Some(Struct {
-        fields: fields.iter().map(|(name, value)| (name.clone(), form::to_value(value))).collect(),
-    })
+    let fields = fields.iter().map(|(name, value)| (name.clone(), form::to_value(value))).collect();
+    Some(Struct { fields }.into())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
@@ -1053,7 +1055,7 @@ fn a_task_that_the_server_ended_before_it_was_launched() {
 fn a_value_of_no_kind_is_not_touched() {
     let nothing = Value { kind: None };
     let fields = BTreeMap::from([("a".to_owned(), nothing.clone())]);
-    let mut task = TaskStatus { attributes: Some(Struct { fields }), ..open_task() };
+    let mut task = TaskStatus { attributes: Some(Struct { fields }.into()), ..open_task() };
     task.messages[0].parameters = vec![nothing];
     let same = r#"[{"op":"test","path":"/attributes/a","value":null},{"op":"add","path":"/attributes/a","value":null}]"#;
     let decision = decide(task.clone(), operations(same)).unwrap();

@@ -18,6 +18,7 @@ use crate::{
         fixtures::{JOB_1, STATUSES, at, check_events, context},
     },
     proto::{
+        Document,
         storage::v1::SyncHeader,
         v1::{
             BasicSyncResponse, Job, JobStatus, Path, SingleStep, StepDefinition, StepEntry, StepReport,
@@ -54,11 +55,13 @@ fn value() -> impl Strategy<Value = Option<Value>> {
     ])
 }
 
-fn properties() -> impl Strategy<Value = Option<Struct>> {
-    let set = |value: Value| Some(Struct { fields: BTreeMap::from([("key".to_owned(), value)]) });
+fn properties() -> impl Strategy<Value = Option<Document>> {
+    let set = |value: Value| -> Option<Document> {
+        Some(Struct { fields: BTreeMap::from([("key".to_owned(), value)]) }.into())
+    };
     // The two zeros are one value of different bytes.
     let values = [Value::from(true), Value::from(0.0), Value::from(-0.0)].map(set);
-    prop::sample::select([vec![None, Some(Struct::default())], values.to_vec()].concat())
+    prop::sample::select([vec![None, Some(Document::default())], values.to_vec()].concat())
 }
 
 fn header() -> impl Strategy<Value = SyncHeader> {

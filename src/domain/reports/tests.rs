@@ -13,6 +13,7 @@ use crate::{
         fixtures::{JOB_1, STATUSES, at, check_events, context, event_words, status_word},
     },
     proto::{
+        Document,
         storage::v1::SyncHeader,
         v1::{
             BasicSyncResponse, Job, JobActionType, JobStatus, Path, SingleStep, Step, StepDefinition,
@@ -603,7 +604,7 @@ fn the_seed() {
             step.step_type = Some("ConfirmStep".to_owned());
             step.previous_unique_step_id = Some(String::new());
             let tags = ("tags".to_owned(), Value::from(String::new()));
-            step.metadata = Some(Struct { fields: [tags].into() });
+            step.metadata = Some(Struct { fields: [tags].into() }.into());
         };
         let device = Device::says(status, 10).title("Api Test 2").done("c025f569", "ec7eee0d", 10).step(step);
         told(device.header(|header| header.team = Some("apiteam".to_owned())))
@@ -1100,7 +1101,8 @@ fn an_empty_member_is_a_value_and_null_is_none() {
         [
             ("all set", {
                 let device = Device::says(Active, 10).title("A").with(|metadata| {
-                    metadata.metadata = Some(Struct { fields: [("k".to_owned(), Value::from(1.0))].into() });
+                    metadata.metadata =
+                        Some(Struct { fields: [("k".to_owned(), Value::from(1.0))].into() }.into());
                     metadata.created = Some(at(1));
                     metadata.user_id = Some("u".to_owned());
                     metadata.username = Some("User".to_owned());
@@ -1118,7 +1120,7 @@ fn an_empty_member_is_a_value_and_null_is_none() {
             }),
             ("older, all empty", {
                 let device = Device::says(Active, 9).title("").version("").with(|metadata| {
-                    metadata.metadata = Some(Struct::default());
+                    metadata.metadata = Some(Document::default());
                     metadata.created = Some(at(2));
                     metadata.user_id = Some(String::new());
                     metadata.username = Some(String::new());
@@ -1185,7 +1187,7 @@ fn null() -> Value {
 fn equal_contents_are_equal_bytes() {
     let fields = |names: [&str; 3]| {
         let fields = names.into_iter().map(|name| (name.to_owned(), Value::from(name.to_owned())));
-        Struct { fields: fields.collect() }
+        Document::from(Struct { fields: fields.collect() })
     };
     let header = |names| {
         Device::says(Active, 10).with(|metadata| metadata.metadata = Some(fields(names))).sync().header

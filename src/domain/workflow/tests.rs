@@ -134,7 +134,7 @@ fn conditions_say_where_a_step_leads() {
     follow("first", &job, &first, "FINISHED");
     job.set_status(JobStatus::Active);
     let tag = [("tag".to_owned(), Value::from("x".to_owned()))];
-    job.metadata = Some(prost_types::Struct { fields: tag.into() });
+    job.metadata = Some(prost_types::Struct { fields: tag.into() }.into());
     follow("skipped", &job, &first, "SKIPPED");
     let answered = Step { visit: 2, answer: Some(Value::from("yes".to_owned())), ..first.clone() };
     follow("answered, again", &job, &answered, "FINISHED");

@@ -29,6 +29,7 @@ use crate::{
         Start, Target, Views, Watch, WatchError, WatchScope,
     },
     proto::{
+        Document,
         storage::v1::SyncHeader,
         v1::{
             Actor, CompletionStatus, ExecutionStatus, Job, JobActionType, JobDetails, JobEvent, JobEventType,
@@ -217,8 +218,8 @@ pub(super) fn report(chance: &mut Chance) -> (Place, Report) {
     let report = Report {
         status: if closes { ExecutionStatus::Closed } else { ExecutionStatus::Started },
         time: Timestamp { seconds: from + chance.below(10), nanos: 0 },
-        data: prost_types::Struct::default(),
-        meta: prost_types::Struct::default(),
+        data: Document::default(),
+        meta: Document::default(),
         updated_by: Reporter { id: text("executor"), name: text(""), app_id: text("app") },
         event_meta: None,
     };

@@ -3,16 +3,19 @@
 #[cfg(test)]
 mod tests;
 
-use prost_types::{Struct, Timestamp};
+use prost_types::Timestamp;
 use tonic::Status;
 
 use super::{NAME_CHARACTERS_MAX, SECONDS, Violations};
 use crate::{
     config::Limits,
     domain::{Place, Report, ReportTask, ReportWorkflow},
-    proto::v1::{
-        CompletionStatus, ExecutionStatus, Reporter, UpdateExecutionTaskStatusRequest,
-        UpdateExecutionWorkflowStatusRequest,
+    proto::{
+        Document,
+        v1::{
+            CompletionStatus, ExecutionStatus, Reporter, UpdateExecutionTaskStatusRequest,
+            UpdateExecutionWorkflowStatusRequest,
+        },
     },
 };
 
@@ -124,10 +127,10 @@ fn all<A, B, C>(a: Option<A>, b: Option<B>, c: Option<C>) -> Option<(A, B, C)> {
 /// What both reports say, as it was sent.
 struct Told {
     timestamp: Option<i64>,
-    data: Option<Struct>,
-    meta: Option<Struct>,
+    data: Option<Document>,
+    meta: Option<Document>,
     updated_by: Option<Reporter>,
-    event_meta: Option<Struct>,
+    event_meta: Option<Document>,
 }
 
 impl Violations<'_> {
@@ -158,7 +161,7 @@ impl Violations<'_> {
     }
 
     fn report(&mut self, status: Option<ExecutionStatus>, told: Told) -> Option<Report> {
-        let Told { timestamp, data, meta, updated_by, event_meta } = told;
+        let Told { timestamp, mut data, mut meta, updated_by, mut event_meta } = told;
         let time = self.number("timestamp", timestamp, 1).and_then(|milliseconds| {
             let time = of_milliseconds(milliseconds);
             if time.is_none() {
@@ -167,10 +170,10 @@ impl Violations<'_> {
             time
         });
         self.required("data", data.as_ref());
-        self.fields("data", data.as_ref());
+        self.fields("data", data.as_mut());
         self.required("meta", meta.as_ref());
-        self.fields("meta", meta.as_ref());
-        self.fields("_event_meta", event_meta.as_ref());
+        self.fields("meta", meta.as_mut());
+        self.fields("_event_meta", event_meta.as_mut());
         self.required("updated_by", updated_by.as_ref());
         if let Some(by) = &updated_by {
             self.reporter(by);

@@ -33,7 +33,7 @@ pub(in crate::rpc) fn create_job(
     if job.is_none() {
         violations.add("job", "is required");
     }
-    let job = job.unwrap_or_default();
+    let mut job = job.unwrap_or_default();
     violations.optional_id("request_id", Some(&request_id));
     check_own_id(&mut violations, "job_id", &job_id);
     violations.optional_id("job.client_job_id", Some(&job.client_job_id));
@@ -48,7 +48,7 @@ pub(in crate::rpc) fn create_job(
         violations.optional_id("job.workflow.version_id", workflow.version_id.as_deref());
         violations.text("job.workflow.name", workflow.name.as_deref());
     }
-    check_fields(&mut violations, &job, &JobField::ALL.map(|(_, field)| field));
+    check_fields(&mut violations, &mut job, &JobField::ALL.map(|(_, field)| field));
     violations.check()?;
 
     let job_id = match (job_id.as_str(), job.client_job_id.as_str(), request_id.as_str()) {
@@ -70,13 +70,13 @@ pub(in crate::rpc) fn update_job(limits: &Limits, request: UpdateJobRequest) -> 
     if job.is_none() {
         violations.add("job", "is required");
     }
-    let job = job.unwrap_or_default();
+    let mut job = job.unwrap_or_default();
     let mut immutable = Vec::new();
     let fields: Vec<JobField> = match &update_mask {
         Some(mask) if !mask.paths.is_empty() => masked_fields(&mask.paths, &mut immutable),
         _ => JobField::ALL.map(|(_, field)| field).into_iter().filter(|field| field.is_set(&job)).collect(),
     };
-    check_fields(&mut violations, &job, &fields);
+    check_fields(&mut violations, &mut job, &fields);
     violations.check()?;
     if !immutable.is_empty() {
         let named = immutable.iter().take(PATHS_NAMED_MAX);
@@ -105,7 +105,7 @@ fn masked_fields<'m>(paths: &'m [String], immutable: &mut Vec<&'m str>) -> Vec<J
     fields.into_iter().collect()
 }
 
-fn check_fields(violations: &mut Violations<'_>, job: &Job, fields: &[JobField]) {
+fn check_fields(violations: &mut Violations<'_>, job: &mut Job, fields: &[JobField]) {
     for field in fields {
         match field {
             JobField::Title => violations.text("job.title", job.title.as_deref()),
@@ -114,7 +114,7 @@ fn check_fields(violations: &mut Violations<'_>, job: &Job, fields: &[JobField])
             JobField::Username => {
                 violations.name("job.username", job.username.as_deref());
             }
-            JobField::Metadata => violations.fields("job.metadata", job.metadata.as_ref()),
+            JobField::Metadata => violations.fields("job.metadata", job.metadata.as_mut()),
             JobField::Assignee => violations.assignee("job.assignee", job.assignee.as_ref()),
             JobField::ParentJobId => {
                 violations.optional_id("job.parent_job_id", job.parent_job_id.as_deref());

@@ -27,7 +27,10 @@ pub(super) use self::{
     workflow::publish_workflow,
 };
 use super::status;
-use crate::{config::Limits, proto::v1::Assignee};
+use crate::{
+    config::Limits,
+    proto::{Document, v1::Assignee},
+};
 
 /// The longest id, in characters.
 const ID_CHARACTERS_MAX: usize = 64;
@@ -173,9 +176,16 @@ impl<'l> Violations<'l> {
         self.id(&format!("{field}.id"), &assignee.id);
     }
 
-    pub(super) fn fields(&mut self, field: &str, fields: Option<&Struct>) {
-        if let Some(fields) = fields {
-            self.document(field, fields.encoded_len(), struct_fault(fields, self.limits.document_levels));
+    /// Free data. Brings it into canonical form.
+    pub(super) fn fields(&mut self, field: &str, document: Option<&mut Document>) {
+        let Some(document) = document else { return };
+        match document.decoded() {
+            Err(error) => self.add(field, format!("is no google.protobuf.Struct: {error}")),
+            Ok(members) => {
+                let fault = struct_fault(&members, self.limits.document_levels);
+                *document = members.into();
+                self.document(field, document.encoded_len(), fault);
+            }
         }
     }
 

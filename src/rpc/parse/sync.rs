@@ -39,8 +39,8 @@ fn check(mut violations: Violations<'_>, request: BasicSyncRequest) -> Result<Sy
     if reports > limits.reports_per_sync {
         return Err(status::limit_exceeded("reports_per_sync", limits.reports_per_sync as u64));
     }
-    let metadata = request.metadata.unwrap_or_default();
-    let job_status = check_metadata(&mut violations, &metadata);
+    let mut metadata = request.metadata.unwrap_or_default();
+    let job_status = check_metadata(&mut violations, &mut metadata);
     violations.optional_id("team", request.team.as_deref());
     violations.value("hierarchy_stack", request.hierarchy_stack.as_ref());
     violations.texts("packet_ids", &request.packet_ids);
@@ -53,9 +53,9 @@ fn check(mut violations: Violations<'_>, request: BasicSyncRequest) -> Result<Sy
     ];
     let mut told = Vec::with_capacity(reports);
     for (list, entries, undone) in lists {
-        for (index, entry) in entries.into_iter().enumerate() {
+        for (index, mut entry) in entries.into_iter().enumerate() {
             let path = format!("{list}[{index}]");
-            check_entry(&mut violations, &path, &entry);
+            check_entry(&mut violations, &path, &mut entry);
             told.push(Told { entry, undone, path });
         }
     }
@@ -72,7 +72,7 @@ fn check(mut violations: Violations<'_>, request: BasicSyncRequest) -> Result<Sy
     Ok(Sync::new(header, job_status, told))
 }
 
-fn check_metadata(violations: &mut Violations<'_>, metadata: &SyncMetadata) -> JobStatus {
+fn check_metadata(violations: &mut Violations<'_>, metadata: &mut SyncMetadata) -> JobStatus {
     violations.required_id("metadata.client_job_id", metadata.client_job_id.as_deref());
     match metadata.workflow_id.as_deref() {
         None => violations.add("metadata.workflow_id", "is required"),
@@ -80,7 +80,7 @@ fn check_metadata(violations: &mut Violations<'_>, metadata: &SyncMetadata) -> J
     }
     violations.optional_id("metadata.workflow_version_id", metadata.workflow_version_id.as_deref());
     violations.text("metadata.job_title", metadata.job_title.as_deref());
-    violations.fields("metadata.metadata", metadata.metadata.as_ref());
+    violations.fields("metadata.metadata", metadata.metadata.as_mut());
     violations.time("metadata.created", metadata.created.as_ref());
     violations.time("metadata.updated", metadata.updated.as_ref());
     violations.time("metadata.modified", metadata.modified.as_ref());
@@ -97,8 +97,8 @@ fn check_metadata(violations: &mut Violations<'_>, metadata: &SyncMetadata) -> J
     JobStatus::Unspecified
 }
 
-fn check_entry(violations: &mut Violations<'_>, path: &str, entry: &StepEntry) {
-    match (&entry.single_step, &entry.report_step) {
+fn check_entry(violations: &mut Violations<'_>, path: &str, entry: &mut StepEntry) {
+    match (&mut entry.single_step, &mut entry.report_step) {
         (Some(step), None) => check_step(violations, &format!("{path}.single_step"), step),
         (None, Some(step)) => check_step(violations, &format!("{path}.report_step"), step),
         (None, None) => violations.add(path, "must have single_step or report_step"),
@@ -106,7 +106,7 @@ fn check_entry(violations: &mut Violations<'_>, path: &str, entry: &StepEntry) {
     }
 }
 
-fn check_step(violations: &mut Violations<'_>, path: &str, step: &SingleStep) {
+fn check_step(violations: &mut Violations<'_>, path: &str, step: &mut SingleStep) {
     let at = |field: &str| format!("{path}.{field}");
     violations.required_id(&at("unique_step_id"), step.unique_step_id.as_deref());
     violations.required_id(&at("step_id"), step.step_id.as_deref());
@@ -152,5 +152,5 @@ fn check_step(violations: &mut Violations<'_>, path: &str, step: &SingleStep) {
     violations.values(&at("values"), &step.values);
     violations.value(&at("time_events"), step.time_events.as_ref());
     violations.value(&at("coordinates"), step.coordinates.as_ref());
-    violations.fields(&at("metadata"), step.metadata.as_ref());
+    violations.fields(&at("metadata"), step.metadata.as_mut());
 }

@@ -34,7 +34,7 @@ pub(in crate::rpc) fn create_task(
 ) -> Result<CreateTask, Status> {
     let mut violations = Violations::new(limits);
     violations.optional_id("request_id", Some(&request.request_id));
-    let Some(sent) = request.task else {
+    let Some(mut sent) = request.task else {
         violations.add("task", "is required");
         return Err(violations.into_status());
     };
@@ -60,7 +60,7 @@ pub(in crate::rpc) fn create_task(
     }
     violations.time("task.launched", sent.launched.as_ref());
     violations.time("task.deadline", sent.deadline.as_ref());
-    violations.fields("task.attributes", sent.attributes.as_ref());
+    violations.fields("task.attributes", sent.attributes.as_mut());
     violations.messages("task.messages", &sent.messages);
     violations.messages("task.returns", &sent.returns);
     for (index, message) in sent.messages.iter().enumerate() {

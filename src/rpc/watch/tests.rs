@@ -308,7 +308,7 @@ async fn an_expression_sees_no_more_in_a_snapshot_than_in_events() {
 
 fn large(bytes: usize) -> Job {
     let text = Value { kind: Some(value::Kind::StringValue("x".repeat(bytes))) };
-    let metadata = Struct { fields: [("text".to_owned(), text)].into() };
+    let metadata = Struct { fields: [("text".to_owned(), text)].into() }.into();
     Job { metadata: Some(metadata), ..Job::default() }
 }
 

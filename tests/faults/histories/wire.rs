@@ -1,10 +1,13 @@
 //! What is asked, as requests; and what was answered, of what the model knows.
 
-use holdpoint::proto::v1::{
-    CreateJobRequest, CreateTaskStatusRequest, ExecutionStatus, GetJobRequest, GetTaskStatusRequest, Job,
-    JobActionType, JobEvent, JobEventType, JobView, ListJobEventsRequest, PatchOp, PatchOperation,
-    PerformJobActionRequest, ReportOutcome, Reporter, TaskStatus, UpdateExecutionTaskStatusRequest,
-    UpdateJobRequest, UpdateTaskStatusRequest, WorkflowReference,
+use holdpoint::proto::{
+    Document,
+    v1::{
+        CreateJobRequest, CreateTaskStatusRequest, ExecutionStatus, GetJobRequest, GetTaskStatusRequest, Job,
+        JobActionType, JobEvent, JobEventType, JobView, ListJobEventsRequest, PatchOp, PatchOperation,
+        PerformJobActionRequest, ReportOutcome, Reporter, TaskStatus, UpdateExecutionTaskStatusRequest,
+        UpdateJobRequest, UpdateTaskStatusRequest, WorkflowReference,
+    },
 };
 use prost_types::{Struct, Value, value::Kind};
 use tonic::Status;
@@ -170,8 +173,10 @@ fn report(
         sequence_id: i64::try_from(task).ok(),
         state_name: Some(task.to_string()),
         timestamp: Some(if code.is_some() { 20 } else { 10 }),
-        data: Some(Struct { fields: code.map(|code| (CODE.to_owned(), value(code))).into_iter().collect() }),
-        meta: Some(Struct::default()),
+        data: Some(
+            Struct { fields: code.map(|code| (CODE.to_owned(), value(code))).into_iter().collect() }.into(),
+        ),
+        meta: Some(Document::default()),
         updated_by: Some(Reporter { id: text("robot"), name: text("the robot"), app_id: text("robot-app") }),
         ..UpdateExecutionTaskStatusRequest::default()
     }
@@ -211,7 +216,7 @@ fn mark(event: &JobEvent) -> Mark {
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was small and whole")]
 fn code(task: &TaskStatus) -> u64 {
-    match task.data.as_ref().unwrap().fields[CODE].kind {
+    match task.data.as_ref().unwrap().members().fields[CODE].kind {
         Some(Kind::NumberValue(code)) => code as u64,
         ref other => panic!("{other:?}"),
     }

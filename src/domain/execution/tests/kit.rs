@@ -15,6 +15,7 @@ use crate::{
         fixtures::{JOB_1, at, check_events, context, event_words, status_word},
     },
     proto::{
+        Document,
         storage::v1::SyncHeader,
         v1::{
             CompletionStatus, ExecutionStatus, Job, JobActionType, JobEvent, JobStatus, Path, ReportOutcome,
@@ -38,8 +39,8 @@ enum About {
     Workflow { code: String, close_job: bool },
 }
 
-pub(in crate::domain) fn data(text: &str) -> Struct {
-    Struct { fields: [("from".to_owned(), Value::from(text))].into() }
+pub(in crate::domain) fn data(text: &str) -> Document {
+    Struct { fields: [("from".to_owned(), Value::from(text))].into() }.into()
 }
 
 pub(in crate::domain) fn reporter(id: &str) -> Reporter {
@@ -59,7 +60,7 @@ impl Says {
             status,
             time: at(seconds),
             data: data(&format!("{letter}{seconds}")),
-            meta: Struct::default(),
+            meta: Document::default(),
             updated_by: reporter("exe"),
             event_meta: None,
         };
@@ -112,13 +113,13 @@ impl Says {
         self
     }
 
-    pub(in crate::domain) fn gives(mut self, given: Struct) -> Self {
+    pub(in crate::domain) fn gives(mut self, given: Document) -> Self {
         self.report.data = given;
         self
     }
 
     pub(in crate::domain) fn nothing(self) -> Self {
-        self.gives(Struct::default())
+        self.gives(Document::default())
     }
 
     pub(in crate::domain) fn sequence(mut self, number: i64) -> Self {
@@ -717,11 +718,16 @@ fn status_name(status: ExecutionStatus) -> &'static str {
 }
 
 /// What was given: the text that names the report, or what was put together.
-fn data_words(data: Option<&Struct>) -> String {
-    let Some(data) = data.filter(|data| !data.fields.is_empty()) else { return "{}".to_owned() };
+fn data_words(data: Option<&Document>) -> String {
+    let members = data.map(Document::members).unwrap_or_default();
+    if members.fields.is_empty() { "{}".to_owned() } else { member_words(&members) }
+}
+
+fn member_words(data: &Struct) -> String {
     let word = |value: &Value| match &value.kind {
         Some(Kind::StringValue(text)) => text.clone(),
-        Some(Kind::StructValue(inner)) => data_words(Some(inner)),
+        Some(Kind::StructValue(inner)) if inner.fields.is_empty() => "{}".to_owned(),
+        Some(Kind::StructValue(inner)) => member_words(inner),
         other => panic!("no word for {other:?}"),
     };
     match data.fields.get("from") {

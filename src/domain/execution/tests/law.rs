@@ -17,9 +17,12 @@ use crate::{
         Context, CreateJob, CreateTask, Definition, Existing, JobState, NewIds, PerformJobAction, Sequences,
         fixtures::{JOB_1, at, context},
     },
-    proto::v1::{
-        CompletionStatus, ExecutionStatus, Job, JobActionType, JobStatus, Path, ReportOutcome,
-        StepDefinition, StepKind, StepStatus, TaskStatus, Workflow, WorkflowReference,
+    proto::{
+        Document,
+        v1::{
+            CompletionStatus, ExecutionStatus, Job, JobActionType, JobStatus, Path, ReportOutcome,
+            StepDefinition, StepKind, StepStatus, TaskStatus, Workflow, WorkflowReference,
+        },
     },
 };
 
@@ -209,10 +212,10 @@ impl Task {
         }
     }
 
-    fn data(&self) -> Struct {
+    fn data(&self) -> Document {
         let newest = self.starts.last().map(|start| format!("S{start}"));
         let stands = self.end.map(|(end, ..)| format!("C{end}")).or(newest).unwrap_or_default();
-        if self.has_data { data(&stands) } else { Struct::default() }
+        if self.has_data { data(&stands) } else { Document::default() }
     }
 }
 
@@ -274,7 +277,7 @@ fn lasting(state: &JobState) -> JobState {
 
 /// What SPEC 3.2 says of the end, written down once more: from all the reports at once, and not one by one.
 fn check_against_spec(attempt: &Attempt, begun: &JobState, end: &JobState) {
-    let mut collated: BTreeMap<&str, (i64, Struct)> = BTreeMap::new();
+    let mut collated: BTreeMap<&str, (i64, Document)> = BTreeMap::new();
     for (index, of) in attempt.tasks.iter().enumerate() {
         let task = &end.tasks[&of.id(index, begun)];
         let execution = task.execution.as_ref().expect("it was reported");
@@ -317,10 +320,10 @@ fn check_against_spec(attempt: &Attempt, begun: &JobState, end: &JobState) {
     let of_attempt = &instance.attempts[&1];
     assert_eq!(of_attempt.launched, attempt.starts.first().copied().map(at), "the start is the earliest");
     assert_eq!((of_attempt.completed, of_attempt.code()), (Some(at(END)), "E7"));
-    let member = |(name, (_, given)): (&str, (i64, Struct))| {
-        (name.to_owned(), Value { kind: Some(Kind::StructValue(given)) })
+    let member = |(name, (_, given)): (&str, (i64, Document))| {
+        (name.to_owned(), Value { kind: Some(Kind::StructValue(given.members())) })
     };
-    let collated = Struct { fields: collated.into_iter().map(member).collect() };
+    let collated = Struct { fields: collated.into_iter().map(member).collect() }.into();
     let given = if attempt.closes_with_data { data(&format!("C{END}")) } else { collated };
     assert_eq!(of_attempt.data, Some(given), "what was given, or what the closed tasks gave");
     assert_eq!(of_attempt.collated, !attempt.closes_with_data);

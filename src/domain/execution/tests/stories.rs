@@ -2,7 +2,6 @@
 //! review the diff.
 
 use expect_test::expect;
-use prost_types::Struct;
 
 use super::kit::{
     Happens::{Abort, Close, CreateTask, OfTask, Overdue, Patch, Reopen, Run, RunUntil, Stop, Synced},
@@ -10,7 +9,10 @@ use super::kit::{
 };
 use crate::{
     domain::Limits,
-    proto::v1::{CompletionStatus, JobStatus},
+    proto::{
+        Document,
+        v1::{CompletionStatus, JobStatus},
+    },
 };
 
 #[test]
@@ -424,7 +426,7 @@ fn the_data_of_closed_tasks_is_put_together() {
             ("b is large", closed("b", 10).gives(data(&"b".repeat(40))).into()),
             ("c", closed("c", 10).gives(data("c")).into()),
             ("a second, large C", closed("d", 10).state("C").gives(data(&"d".repeat(40))).into()),
-            ("all", workflow_closed(50).gives(Struct::default()).into()),
+            ("all", workflow_closed(50).gives(Document::default()).into()),
         ],
         expect![[r#"
             a: RECORDED      JOB_UPDATED TASK_CREATED TASK_COMPLETED

@@ -10,9 +10,12 @@ use super::{report_task, report_workflow};
 use crate::{
     config::Limits,
     domain::{Report, ReportTask, ReportWorkflow},
-    proto::v1::{
-        CompletionStatus, ExecutionStatus, Reporter, UpdateExecutionTaskStatusRequest as TaskRequest,
-        UpdateExecutionWorkflowStatusRequest as WorkflowRequest,
+    proto::{
+        Document,
+        v1::{
+            CompletionStatus, ExecutionStatus, Reporter, UpdateExecutionTaskStatusRequest as TaskRequest,
+            UpdateExecutionWorkflowStatusRequest as WorkflowRequest,
+        },
     },
 };
 
@@ -46,8 +49,8 @@ fn task() -> TaskRequest {
         sequence_id: Some(0),
         state_name: text("Weld"),
         timestamp: Some(1),
-        data: Some(Struct::default()),
-        meta: Some(Struct::default()),
+        data: Some(Document::default()),
+        meta: Some(Document::default()),
         updated_by: Some(reporter()),
         ..TaskRequest::default()
     }
@@ -61,8 +64,8 @@ fn workflow() -> WorkflowRequest {
         dispatch_id: text("dispatch"),
         job_id: text("job"),
         attempt_id: Some(0),
-        data: Some(Struct::default()),
-        meta: Some(Struct::default()),
+        data: Some(Document::default()),
+        meta: Some(Document::default()),
         code: text(""),
         updated_by: Some(reporter()),
         ..WorkflowRequest::default()
@@ -101,10 +104,10 @@ fn check_workflow(change: impl FnOnce(&mut WorkflowRequest), expected: Expect) {
 }
 
 /// Lists within lists in a member.
-fn nested(levels: usize) -> Struct {
+fn nested(levels: usize) -> Document {
     let list = |values| Value { kind: Some(Kind::ListValue(ListValue { values })) };
     let value = (2..levels).fold(list(Vec::new()), |value, _| list(vec![value]));
-    Struct { fields: [("member".to_owned(), value)].into() }
+    Struct { fields: [("member".to_owned(), value)].into() }.into()
 }
 
 #[test]
@@ -169,8 +172,10 @@ fn what_is_missing_is_named_at_once() {
 fn what_is_wrong_is_named_at_once() {
     let long = || Some("é".repeat(65));
     let reporter = || Some(Reporter { id: text(""), name: Some("é".repeat(257)), app_id: long() });
-    let infinite = Struct { fields: [("member".to_owned(), Value::from(f64::INFINITY))].into() };
-    let large = Struct { fields: [("member".to_owned(), Value::from("x".repeat(256 << 10)))].into() };
+    let infinite: Document =
+        Struct { fields: [("member".to_owned(), Value::from(f64::INFINITY))].into() }.into();
+    let large: Document =
+        Struct { fields: [("member".to_owned(), Value::from("x".repeat(256 << 10)))].into() }.into();
     let request = TaskRequest {
         workflow_instance_id: text(""),
         task_id: long(),
@@ -377,9 +382,10 @@ fn a_completion_status_goes_with_closed() {
 
 #[test]
 fn what_is_understood() {
-    let data = Struct { fields: [("a".to_owned(), Value::from(1.0))].into() };
-    let meta = Struct { fields: [("b".to_owned(), Value::from(2.0))].into() };
-    let event_meta = Some(Struct { fields: [("c".to_owned(), Value::from(3.0))].into() });
+    let data: Document = Struct { fields: [("a".to_owned(), Value::from(1.0))].into() }.into();
+    let meta: Document = Struct { fields: [("b".to_owned(), Value::from(2.0))].into() }.into();
+    let event_meta: Option<Document> =
+        Some(Struct { fields: [("c".to_owned(), Value::from(3.0))].into() }.into());
     let report = |status| Report {
         status,
         time: Timestamp { seconds: 7, nanos: 5_000_000 },

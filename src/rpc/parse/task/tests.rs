@@ -10,7 +10,10 @@ use tonic_types::StatusExt as _;
 use super::{create_task, update_task};
 use crate::{
     config::Limits,
-    proto::v1::{self, CreateTaskStatusRequest, PatchOp, TaskMessage, TaskStatus, UpdateTaskStatusRequest},
+    proto::{
+        Document,
+        v1::{self, CreateTaskStatusRequest, PatchOp, TaskMessage, TaskStatus, UpdateTaskStatusRequest},
+    },
 };
 
 #[expect(clippy::unnecessary_wraps, reason = "it makes the optional members of messages")]
@@ -306,7 +309,9 @@ fn new_tasks() {
                 percent_complete: Some(101),
                 launched: no_time,
                 deadline: no_time,
-                attributes: Some(prost_types::Struct { fields: [("a".to_owned(), nested(24))].into() }),
+                attributes: Some(
+                    prost_types::Struct { fields: [("a".to_owned(), nested(24))].into() }.into(),
+                ),
                 messages: vec![TaskMessage::default(), message, large],
                 job_id: "x".repeat(65),
                 ..TaskStatus::default()
@@ -325,8 +330,8 @@ fn new_tasks() {
                 step_id: "step".to_owned(),
                 etag: "r7".to_owned(),
                 execution: Some(v1::TaskExecution::default()),
-                data: Some(prost_types::Struct::default()),
-                meta: Some(prost_types::Struct::default()),
+                data: Some(Document::default()),
+                meta: Some(Document::default()),
                 updated_by: Some(v1::Reporter::default()),
                 ..named()
             }),

@@ -66,7 +66,7 @@ pub use self::{
     review::{ReviewJob, ReviewTask},
     sequences::{Missing, Sequences},
     steps::AssignStep,
-    tasks::{CreateTask, TASK_ID_PREFIX},
+    tasks::{CreateTask, TASK_ID_PREFIX, is_id_of_ours as is_task_id_of_ours},
     time::{Instant, compare_times},
     workflow::{
         Definition, PATHS_MAX, PublishWorkflow, STEPS_MAX, faults as workflow_faults, version_number,

@@ -46,7 +46,8 @@ impl CreateTask {
 pub const TASK_ID_PREFIX: &str = "task_";
 
 /// Whether an id has the form of those that tasks are given here.
-pub(super) fn is_id_of_ours(id: &str) -> bool {
+#[must_use]
+pub fn is_id_of_ours(id: &str) -> bool {
     let is_hex = |text: &str, len| text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let parts = id.strip_prefix(TASK_ID_PREFIX).and_then(|rest| rest.split_once('_'));
     parts.is_some_and(|(partition, number)| is_hex(partition, 4) && is_hex(number, 32))

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Logged, logged::decode_entry};
 use crate::{
-    domain::{JobState, evolve},
+    domain::{JobState, evolve, summary},
     proto::{storage::v1::LogBatch, v1::JobEventType},
     store::{
         self, ExportError, Extent, Item, JobKey, LogRecord, MemoryStore, Partition, Records, Sequence, Store,
@@ -368,7 +368,7 @@ impl Retold {
         if self.broken.is_some() || logged.events.is_empty() && sync.is_none() {
             return Ok(());
         }
-        let before = (self.state.job.revision > 0).then(|| self.state.job.clone());
+        let before = (self.state.job.revision > 0).then(|| summary(&self.state.job));
         for event in &logged.events {
             let (event, revision) = (&event.event, self.state.job.revision);
             self.is_cut |= revision == 0 && event.revision > 1;

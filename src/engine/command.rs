@@ -6,7 +6,7 @@ use crate::{
     domain::{
         AbortJob, AssignStep, CloseJob, Context, CreateJob, CreateTask, Decision, DeleteJob, Dependency,
         ExcludeJob, Existing, PerformJobAction, Place, Rejection, ReopenJob, ReportTask, ReportWorkflow,
-        ReviewJob, ReviewTask, Sync, UpdateJob, UpdateTask,
+        ReviewJob, ReviewTask, Sync, UpdateJob, UpdateTask, is_task_id_of_ours,
     },
     proto::v1::{
         AbortJobResponse, Actor, AssignStepResponse, BasicSyncResponse, CloseJobResponse, CreateJobResponse,
@@ -87,8 +87,8 @@ pub struct WorkflowWish<'a> {
 pub struct Execution<'a> {
     /// The attempt.
     pub place: &'a Place,
-    /// The task of it, by each id that it can have.
-    pub task_ids: Option<[&'a str; 2]>,
+    /// The task of it, by each id that it can have here.
+    pub task_ids: [Option<&'a str>; 2],
     /// The attempt ends.
     pub closes: bool,
     /// The job ends with it.
@@ -204,7 +204,8 @@ commands! {
     // The steps come with a task that does the work of one.
     ReportTask, UpdateExecutionTaskStatusResponse, |_| Reads::HEAD, |command| Target::Job(&command.job_id),
     fn execution(&self) -> Option<Execution<'_>> {
-        let task_ids = Some([self.task_id.as_str(), self.derived_id.as_str()]);
+        let own = Some(self.task_id.as_str()).filter(|id| is_task_id_of_ours(id));
+        let task_ids = [own, Some(&*self.derived_id)];
         Some(Execution { place: &self.place, task_ids, closes: false, closes_job: false })
     }, const EVENT_BYTES_MAX: usize = EXECUTION_BYTES_MAX;;
     ReportWorkflow, UpdateExecutionWorkflowStatusResponse, |command| {
@@ -212,7 +213,7 @@ commands! {
         if command.closes() { Reads::LIVE } else { Reads::HEAD }
     }, |command| Target::Job(&command.job_id), fn execution(&self) -> Option<Execution<'_>> {
         let (closes, closes_job) = (self.closes(), self.closes_job());
-        Some(Execution { place: &self.place, task_ids: None, closes, closes_job })
+        Some(Execution { place: &self.place, task_ids: [None; 2], closes, closes_job })
     }, const EVENT_BYTES_MAX: usize = EXECUTION_BYTES_MAX;;
     ReviewJob, (), |_| Reads::REVIEW, |command| Target::Job(&command.job_id), const GOES_ON_WHEN_FULL: bool = true;;
     // The steps come with a task that does the work of one; so they do for UpdateTask.

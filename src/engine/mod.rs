@@ -57,7 +57,7 @@ use self::{
     round::Site,
     status::Watches,
     tail::Tail,
-    writer::{Decide, Execution, Work, Writer},
+    writer::{Decide, Execution, Queue, Work, Writer},
 };
 pub use self::{
     check::{Findings, check},
@@ -219,10 +219,8 @@ impl Engine {
                 tail: Arc::clone(&tail),
                 head,
                 last: last_time(store.as_ref(), partition, head).await?,
-                inbox: waiting,
+                queue: Queue::new(waiting, room, stop.clone()),
                 waiting_max: options.waiting_max,
-                room,
-                stop: stop.clone(),
                 failure: failed.clone(),
             };
             tasks.spawn(supervise(writer, failed.clone()));

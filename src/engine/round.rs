@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -24,12 +24,13 @@ use super::{
 use crate::{
     domain::{
         Context, Counts, Decision, Definition, Dependencies, Dependency, Existing, InstanceState, JobState,
-        Limits, PublishWorkflow, Rejection,
+        Limits, PublishWorkflow, Rejection, summary,
     },
     proto::{
         storage::v1::{LogEntry, RequestRecord},
         v1::{
-            ExecutionStatus, Job, JobEvent, JobEventType, PublishWorkflowResponse, Step, TaskStatus, actor,
+            ExecutionStatus, JobEvent, JobEventType, JobSummary, PublishWorkflowResponse, Step, TaskStatus,
+            actor,
         },
     },
     store::{self, Batch, JobKey, LogRecord, Partition, Records, Sequence, Store},
@@ -44,29 +45,51 @@ pub(super) struct Site {
     pub(super) catalogue: Arc<Catalogue>,
 }
 
+/// What a round does, for the next one, which is decided while this one may not show in the store yet.
+#[derive(Default)]
+pub(super) struct Pending {
+    /// What it writes, in the order of keys.
+    writes: Vec<(Bytes, Option<Bytes>)>,
+    /// Its entries that have the reply to a request id.
+    answers: Vec<LogRecord>,
+}
+
 /// A batch in the making.
 pub(super) struct Round<'w> {
     site: &'w Site,
     requests: &'w mut Requests,
+    /// Of the round before.
+    pending_answers: Vec<LogRecord>,
     records: Records,
     now: Timestamp,
     first: Sequence,
     head: Sequence,
     entries: Vec<LogRecord>,
+    /// Which of them have the reply to a request id.
+    answers: HashSet<Sequence>,
     logged: Vec<Arc<Logged>>,
     bytes: usize,
 }
 
 impl<'w> Round<'w> {
-    pub(super) fn new(site: &'w Site, requests: &'w mut Requests, now: Timestamp, head: Sequence) -> Self {
+    /// After a round that ends with a head.
+    pub(super) fn new(
+        site: &'w Site,
+        requests: &'w mut Requests,
+        now: Timestamp,
+        head: Sequence,
+        pending: Pending,
+    ) -> Self {
         Self {
             site,
             requests,
-            records: Records::new(Arc::clone(&site.store), site.partition),
+            pending_answers: pending.answers,
+            records: Records::over(Arc::clone(&site.store), site.partition, pending.writes),
             now,
             first: head.next(),
             head,
             entries: Vec::new(),
+            answers: HashSet::new(),
             logged: Vec::new(),
             bytes: 0,
         }
@@ -88,7 +111,7 @@ impl<'w> Round<'w> {
 
         let existing = self.load(&origin.org, command).await?;
         let before = match &existing {
-            Existing::Job(state) => Some(state.job.clone()),
+            Existing::Job(state) => Some(summary(&state.job)),
             Existing::Nothing | Existing::Deleted { .. } => None,
         };
         let mut context = self.context(origin);
@@ -224,7 +247,12 @@ impl<'w> Round<'w> {
         if body != stamp.body {
             return Err(Error::RequestIdReused);
         }
-        let here = self.entries.iter().find(|entry| entry.sequence == sequence).cloned();
+        let here = self
+            .entries
+            .iter()
+            .chain(&self.pending_answers)
+            .find(|entry| entry.sequence == sequence)
+            .cloned();
         let record = match here {
             Some(record) => Some(record),
             None => match self.site.store.log(self.site.partition, Sequence(sequence.0 - 1), 1).await {
@@ -251,7 +279,7 @@ impl<'w> Round<'w> {
         let mut existing = load_head(&self.records, &key).await?;
         let Existing::Job(state) = &mut existing else { return Ok(existing) };
         let mut tasks = match (target, command.execution()) {
-            (Target::Task(task_id), _) => self.tasks(&key, &[task_id]).await?,
+            (Target::Task(task_id), _) => self.tasks(&key, [task_id].into_iter()).await?,
             (_, Some(execution)) => self.load_execution(&key, execution, &mut state.instances).await?,
             _ => BTreeMap::new(),
         };
@@ -280,7 +308,11 @@ impl<'w> Round<'w> {
     }
 
     /// Some tasks of a job, those of them that are there.
-    async fn tasks(&self, job: &JobKey, ids: &[&str]) -> store::Result<BTreeMap<String, TaskStatus>> {
+    async fn tasks<'i>(
+        &self,
+        job: &JobKey,
+        ids: impl Iterator<Item = &'i str>,
+    ) -> store::Result<BTreeMap<String, TaskStatus>> {
         let mut tasks = BTreeMap::new();
         for id in ids {
             tasks.extend(self.records.task(job, id).await?.map(|task| (task.id.clone(), task)));
@@ -296,7 +328,7 @@ impl<'w> Round<'w> {
         attempt_id: i64,
     ) -> store::Result<BTreeMap<String, TaskStatus>> {
         let ids = self.records.attempt_tasks(job, instance_id, attempt_id).await?;
-        self.tasks(job, &ids.iter().map(|(_, task_id)| task_id.as_str()).collect::<Vec<_>>()).await
+        self.tasks(job, ids.iter().map(|(_, task_id)| task_id.as_str())).await
     }
 
     /// What a report of a workflow execution is decided by: the instance, and the tasks that it is about.
@@ -328,14 +360,14 @@ impl<'w> Round<'w> {
                 tasks.append(&mut self.records.open_tasks(job).await?);
             }
         }
-        tasks.append(&mut self.tasks(job, task_ids.as_ref().map_or(&[], |ids| ids.as_slice())).await?);
+        tasks.append(&mut self.tasks(job, task_ids.into_iter().flatten()).await?);
         Ok(tasks)
     }
 
     fn add<R: Message>(
         &mut self,
         origin: &Origin,
-        before: Option<&Job>,
+        before: Option<&JobSummary>,
         decision: Decision<R>,
         stamp: Option<(&RequestStamp, RequestKey)>,
     ) -> R {
@@ -359,6 +391,7 @@ impl<'w> Round<'w> {
         let sequence = Sequence(self.head.0 + sequences_taken(events.len()));
         let request = stamp.map(|(stamp, key)| {
             self.requests.insert(&self.now, key, Answered { body: stamp.body, sequence });
+            self.answers.insert(sequence);
             RequestRecord {
                 key: Bytes::copy_from_slice(&key),
                 body: Bytes::copy_from_slice(&stamp.body),
@@ -399,10 +432,13 @@ impl<'w> Round<'w> {
         self.bytes + self.records.written_bytes()
     }
 
-    /// Ends the round: what is to be committed, and what is then to be published.
-    pub(super) fn finish(mut self) -> (Batch, Vec<Arc<Logged>>) {
+    /// Ends the round: what is to be committed, what is then to be published, and what the next one sees of it.
+    pub(super) fn finish(mut self) -> (Batch, Vec<Arc<Logged>>, Pending) {
         let writes = self.records.take_writes();
-        (Batch { first: self.first, entries: self.entries, writes }, self.logged)
+        let has_answer = |entry: &&LogRecord| self.answers.contains(&entry.sequence);
+        let answers = self.entries.iter().filter(has_answer).cloned().collect();
+        let pending = Pending { writes: writes.clone(), answers };
+        (Batch { first: self.first, entries: self.entries, writes }, self.logged, pending)
     }
 }
 

@@ -3,14 +3,18 @@
 //! It takes whatever commands wait, decides them one after another, makes all they do durable in one step, tells those
 //! who follow the log, and only then answers. So there are no locks, no retries, and the order of events is the order of
 //! decisions. When a commit fails it stops for good: it does not go on over a store it cannot trust.
+//!
+//! While one round is made durable, the next is decided, over what that one writes. It is committed when the one before it is
+//! durable, so that an answer never tells of what may still be lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use prost_types::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -18,14 +22,15 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error,
     command::{Command, Origin},
+    logged::Logged,
     requests::Requests,
-    round::{Round, Site},
+    round::{Pending, Round, Site},
     tail::Tail,
 };
 use crate::{
     domain::{PublishWorkflow, compare_times},
     proto::v1::PublishWorkflowResponse,
-    store::Sequence,
+    store::{Batch, Sequence},
 };
 
 /// How many commands are taken into one round at most.
@@ -41,14 +46,27 @@ pub(super) struct Writer {
     pub(super) head: Sequence,
     /// The time of the newest decision.
     pub(super) last: Timestamp,
-    pub(super) inbox: mpsc::Receiver<Box<dyn Work>>,
+    pub(super) queue: Queue,
     /// How long a command may wait for its turn. It bounds what a call takes that is done, however slow the store is.
     pub(super) waiting_max: Duration,
-    /// Rung when there is room in the inbox again. It goes after the inbox, so that whoever hears it go finds that closed.
-    pub(super) room: watch::Sender<()>,
-    pub(super) stop: CancellationToken,
     pub(super) failure: watch::Sender<Option<Arc<crate::store::Error>>>,
 }
+
+/// What waits for the writer.
+pub(super) struct Queue {
+    inbox: mpsc::Receiver<Box<dyn Work>>,
+    /// What was taken out of it, and has not had its turn.
+    taken: Vec<Box<dyn Work>>,
+    turns: VecDeque<Box<dyn Work>>,
+    /// Rung when there is room in the inbox again. It goes after the inbox, so that whoever hears it go finds that closed.
+    room: watch::Sender<()>,
+    stop: CancellationToken,
+    /// Nothing comes any more.
+    is_over: bool,
+}
+
+/// A round that is on its way to the disk.
+struct Flight(JoinHandle<Result<(), crate::store::Error>>);
 
 /// Something for the writer to do.
 #[async_trait]
@@ -59,6 +77,11 @@ pub(super) trait Work: Send {
     /// Since when it waits, if that may be too long.
     fn queued(&self) -> Option<Instant>;
 
+    /// Nothing may be on its way to the disk while it is done.
+    fn wants_rest(&self) -> bool {
+        false
+    }
+
     /// Does it, as far as the round goes.
     async fn perform(&mut self, round: &mut Round<'_>);
 
@@ -66,90 +89,181 @@ pub(super) trait Work: Send {
     fn answer(self: Box<Self>, committed: Result<(), Error>);
 }
 
+impl Queue {
+    pub(super) fn new(
+        inbox: mpsc::Receiver<Box<dyn Work>>,
+        room: watch::Sender<()>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { inbox, taken: Vec::new(), turns: VecDeque::new(), room, stop, is_over: false }
+    }
+
+    fn has_none(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// Waits for something to do. Nothing is lost where this is given up.
+    async fn wait(&mut self) {
+        while self.turns.is_empty() && !self.is_over {
+            tokio::select! {
+                biased;
+                taken = self.inbox.recv_many(&mut self.taken, ROUND_COMMANDS_MAX) => {
+                    self.is_over = taken == 0;
+                    self.turns.extend(self.taken.drain(..));
+                    self.room.send_replace(());
+                }
+                // What was queued before is still done; then the inbox is closed and empty.
+                () = self.stop.cancelled(), if !self.inbox.is_closed() => self.inbox.close(),
+            }
+        }
+    }
+
+    /// Ends the wait of all that is in it, and of all who are about to queue something.
+    async fn refuse(mut self, error: Error) {
+        self.inbox.close();
+        self.turns.drain(..).for_each(|one| one.answer(Err(error.clone())));
+        // It ends when the last of those who queue has.
+        while let Some(one) = self.inbox.recv().await {
+            one.answer(Err(error.clone()));
+        }
+    }
+}
+
+impl Flight {
+    /// Makes a round durable, then tells those who follow the log, and answers. That goes on by itself: what is decided
+    /// meanwhile may wait for the store, which may wait for this.
+    fn begin(
+        site: &Site,
+        tail: &Arc<Tail>,
+        batch: Batch,
+        performed: Vec<Box<dyn Work>>,
+        logged: Vec<Arc<Logged>>,
+    ) -> Self {
+        let (store, partition, tail) = (Arc::clone(&site.store), site.partition, Arc::clone(tail));
+        Self(tokio::spawn(async move {
+            let outcome = store.commit(partition, batch).await;
+            if outcome.is_ok() {
+                tail.publish(&logged);
+            }
+            answer(performed, &outcome);
+            outcome
+        }))
+    }
+
+    /// Waits until the round is durable, if one is on its way. Where this is given up, the next call waits on.
+    async fn land(flight: &mut Option<Self>) -> Result<(), crate::store::Error> {
+        let Some(Self(task)) = flight else { return Ok(()) };
+        let outcome = task.await;
+        *flight = None;
+        outcome.unwrap_or_else(|broken| Err(crate::store::Error::Failed(Arc::new(broken))))
+    }
+}
+
+/// Answers all of a round.
+fn answer(performed: Vec<Box<dyn Work>>, outcome: &Result<(), crate::store::Error>) {
+    let committed = outcome.clone().map_err(|error| Error::Failed(Arc::new(error)));
+    performed.into_iter().for_each(|one| one.answer(committed.clone()));
+}
+
 impl Writer {
     /// Works until told to stop, and then until nothing waits.
     pub(super) async fn run(mut self) {
-        let stop = self.stop.clone();
-        let mut waiting = Vec::with_capacity(ROUND_COMMANDS_MAX);
+        if let Err(error) = self.work().await {
+            let error = Arc::new(error);
+            // The failure is told first: whoever is answered now can already read why.
+            self.failure.send_replace(Some(Arc::clone(&error)));
+            self.queue.refuse(Error::Failed(error)).await;
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), crate::store::Error> {
+        let Self { site, requests, tail, head, last, queue, waiting_max, failure: _ } = self;
+        let mut flight = None;
+        let mut pending = Pending::default();
         loop {
+            while queue.has_none() && !queue.is_over {
+                tokio::select! {
+                    biased;
+                    landed = Flight::land(&mut flight), if flight.is_some() => landed?,
+                    () = queue.wait() => {}
+                }
+            }
+            if queue.has_none() {
+                return Flight::land(&mut flight).await;
+            }
+            let clock = site.environment.now();
+            if compare_times(Some(&clock), Some(last)).is_gt() {
+                *last = clock;
+            }
+            requests.forget_old(last);
+            requests.forget_trimmed(site.store.oldest(site.partition));
+            let mut filling = Filling {
+                round: Round::new(site, requests, *last, *head, pending),
+                performed: Vec::new(),
+                waiting_max: *waiting_max,
+            };
+            let landed = filling.fill(queue, &mut flight).await;
+            let Filling { round, performed, .. } = filling;
+            let (batch, logged, written) = round.finish();
+            pending = written;
+            if landed.is_err() || batch.entries.is_empty() {
+                answer(performed, &landed);
+                landed?;
+                continue;
+            }
+            *head = batch.entries.last().map_or(*head, |entry| entry.sequence);
+            flight = Some(Flight::begin(site, tail, batch, performed, logged));
+        }
+    }
+}
+
+/// A round that commands are taken into.
+struct Filling<'w> {
+    round: Round<'w>,
+    performed: Vec<Box<dyn Work>>,
+    waiting_max: Duration,
+}
+
+impl Filling<'_> {
+    /// Takes in as many as fit in a commit: those who wait, and those who come until the round before is durable.
+    async fn fill(
+        &mut self,
+        queue: &mut Queue,
+        flight: &mut Option<Flight>,
+    ) -> Result<(), crate::store::Error> {
+        loop {
+            while self.has_room()
+                && let Some(one) = queue.turns.pop_front()
+            {
+                if one.wants_rest() {
+                    Flight::land(flight).await?;
+                }
+                self.take(one).await;
+            }
+            if flight.is_none() {
+                return Ok(());
+            }
             tokio::select! {
                 biased;
-                taken = self.inbox.recv_many(&mut waiting, ROUND_COMMANDS_MAX) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.room.send_replace(());
-                }
-                () = stop.cancelled() => {
-                    // What was queued before is still done; then `recv_many` finds the inbox closed and empty.
-                    self.inbox.close();
-                    continue;
-                }
-            }
-            let mut work = std::mem::take(&mut waiting).into_iter();
-            while work.len() > 0 {
-                if let Err(error) = self.round(&mut work).await {
-                    return self.give_up(error, work).await;
-                }
+                landed = Flight::land(flight) => return landed,
+                () = queue.wait(), if self.has_room() && !queue.is_over => {}
             }
         }
     }
 
-    /// Performs some of the work, as much as fits in a commit, and answers it.
-    async fn round(
-        &mut self,
-        work: &mut impl Iterator<Item = Box<dyn Work>>,
-    ) -> Result<(), crate::store::Error> {
-        let clock = self.site.environment.now();
-        if compare_times(Some(&clock), Some(&self.last)).is_gt() {
-            self.last = clock;
-        }
-        self.requests.forget_old(&self.last);
-        self.requests.forget_trimmed(self.site.store.oldest(self.site.partition));
-        let mut round = Round::new(&self.site, &mut self.requests, self.last, self.head);
-        let mut performed = Vec::new();
-        for mut one in work {
-            if one.is_abandoned() {
-                continue;
-            }
-            if one.queued().is_some_and(|queued| queued.elapsed() > self.waiting_max) {
-                one.answer(Err(overdue(self.waiting_max)));
-                continue;
-            }
-            one.perform(&mut round).await;
-            performed.push(one);
-            if round.bytes() > ROUND_BYTES_MAX {
-                break;
-            }
-        }
-        let (batch, logged) = round.finish();
-        if let Some(last) = batch.entries.last().map(|entry| entry.sequence) {
-            if let Err(error) = self.site.store.commit(self.site.partition, batch).await {
-                let failed = Error::Failed(Arc::new(error.clone()));
-                for one in performed {
-                    one.answer(Err(failed.clone()));
-                }
-                return Err(error);
-            }
-            self.head = last;
-            self.tail.publish(&logged);
-        }
-        for one in performed {
-            one.answer(Ok(()));
-        }
-        Ok(())
+    fn has_room(&self) -> bool {
+        self.performed.len() < ROUND_COMMANDS_MAX && self.round.bytes() <= ROUND_BYTES_MAX
     }
 
-    async fn give_up(mut self, error: crate::store::Error, left: impl Iterator<Item = Box<dyn Work>>) {
-        let error = Arc::new(error);
-        // The failure is told first: whoever is answered now can already read why.
-        self.failure.send_replace(Some(Arc::clone(&error)));
-        left.for_each(|one| one.answer(Err(Error::Failed(Arc::clone(&error)))));
-        self.inbox.close();
-        // Also those who are about to queue something: the inbox ends when the last of them has.
-        while let Some(one) = self.inbox.recv().await {
-            one.answer(Err(Error::Failed(Arc::clone(&error))));
+    async fn take(&mut self, mut one: Box<dyn Work>) {
+        if one.is_abandoned() {
+            return;
         }
+        if one.queued().is_some_and(|queued| queued.elapsed() > self.waiting_max) {
+            return one.answer(Err(overdue(self.waiting_max)));
+        }
+        one.perform(&mut self.round).await;
+        self.performed.push(one);
     }
 }
 
@@ -237,6 +351,10 @@ impl Work for Rest {
 
     fn queued(&self) -> Option<Instant> {
         None
+    }
+
+    fn wants_rest(&self) -> bool {
+        true
     }
 
     async fn perform(&mut self, _round: &mut Round<'_>) {

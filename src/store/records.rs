@@ -1,10 +1,11 @@
 //! The typed records of jobs over the keys of a store, and the indexes that lists are served from.
 //!
-//! A [`Records`] reads one partition. The writer's also holds the writes of the batch it is putting together, and reads
-//! through them; nobody else sees those until the batch is committed.
+//! A [`Records`] reads one partition. The writer's also holds the writes of the batch it is putting together, and of the one
+//! before, which may be on its way, and reads through them; nobody else sees those until the batch is committed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -21,8 +22,8 @@ use crate::{
     proto::{
         storage::v1::{InstanceRecord, JobRecord, SyncRecord},
         v1::{
-            Assignee, Hold, Job, JobEvent, JobEventType, JobStatus, Step, StepReport, TaskStatus, Workflow,
-            WorkflowAttempt,
+            Assignee, Hold, Job, JobEvent, JobEventType, JobStatus, JobSummary, Step, StepReport, TaskStatus,
+            Workflow, WorkflowAttempt,
         },
     },
 };
@@ -119,6 +120,8 @@ pub struct Dependent {
 pub struct Records {
     store: Arc<dyn Store>,
     partition: Partition,
+    /// What may not show in the store yet, in the order of keys.
+    pending: Vec<(Bytes, Option<Bytes>)>,
     writes: BTreeMap<Vec<u8>, Option<Bytes>>,
     written_bytes: usize,
 }
@@ -128,7 +131,13 @@ impl Records {
     /// The records as the store has them.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, partition: Partition) -> Self {
-        Self { store, partition, writes: BTreeMap::new(), written_bytes: 0 }
+        Self::over(store, partition, Vec::new())
+    }
+
+    /// The records as they are after a batch that may not show in the store yet. What it writes is in the order of keys.
+    #[must_use]
+    pub fn over(store: Arc<dyn Store>, partition: Partition, pending: Vec<(Bytes, Option<Bytes>)>) -> Self {
+        Self { store, partition, pending, writes: BTreeMap::new(), written_bytes: 0 }
     }
 
     /// The head of a job, also of a deleted one.
@@ -303,7 +312,7 @@ impl Records {
     ) -> Result<Option<InstanceState>> {
         let Some(record) = self.instance(job, instance_id).await? else { return Ok(None) };
         let mut attempts = BTreeMap::new();
-        for attempt_id in [record.newest_attempt_id, attempt_id] {
+        for attempt_id in BTreeSet::from([record.newest_attempt_id, attempt_id]) {
             let attempt = self.attempt(job, instance_id, attempt_id).await?;
             attempts.extend(attempt.map(|attempt| (attempt_id, attempt)));
         }
@@ -386,8 +395,8 @@ impl Records {
     pub async fn newest_workflow(&self, org: &str, workflow_id: &str) -> Result<Option<Workflow>> {
         let all = Key::new(Table::Workflow, org).text(workflow_id);
         let range = all.clone().into_bytes()..all.clone().end();
-        if let Some((_, Some(written))) = self.writes.range(range).next_back() {
-            return decode(written.clone()).map(Some);
+        if let Some((_, Some(written))) = self.unsettled(range).pop_last() {
+            return decode(written).map(Some);
         }
         let scan = Scan { start: all.clone().into_bytes(), end: all.end(), reverse: true, limit: 1 };
         let found = self.store.scan(self.partition, scan).await?;
@@ -516,7 +525,7 @@ impl Records {
     pub fn apply(
         &mut self,
         org: &str,
-        before: Option<&Job>,
+        before: Option<&JobSummary>,
         after: &JobState,
         events: &[JobEvent],
         sync: Option<&SyncRecord>,
@@ -579,7 +588,7 @@ impl Records {
             let Counts { tasks, attempts } = after.counts;
             let head = JobRecord { job: Some(after.job.clone()), deleted: false, tasks, attempts };
             self.put(Key::of(Table::Job, &job), &head);
-            self.write_index(org, before, Some(&after.job));
+            self.write_index(&job, before, Some(&summary(&after.job)));
         }
     }
 
@@ -589,7 +598,7 @@ impl Records {
         for table in Table::OF_JOB {
             let prefix = Key::of(table, job);
             let (mut start, end) = (prefix.clone().into_bytes(), prefix.end());
-            gone.extend(self.writes.range(start.clone()..end.clone()).map(|(key, _)| key.clone()));
+            gone.extend(self.unsettled(start.clone()..end.clone()).into_keys());
             loop {
                 let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
                 let page = self.store.scan(self.partition, scan).await?;
@@ -606,7 +615,7 @@ impl Records {
     }
 
     /// Has the ids of a job left behind, and no more: its parts are removed already.
-    fn bury(&mut self, job: &JobKey, before: Option<&Job>, after: &JobState) {
+    fn bury(&mut self, job: &JobKey, before: Option<&JobSummary>, after: &JobState) {
         self.put(Key::of(Table::Job, job), &buried_head(&after.job));
         for hold in after.holds.values() {
             self.write_hold_index(job, hold, false);
@@ -615,7 +624,7 @@ impl Records {
             self.write_due(job, task.deadline.as_ref(), task_id, false);
             self.write_task_index(job, task, JobEventType::JobDeleted);
         }
-        self.write_index(&job.org, before, None);
+        self.write_index(job, before, None);
     }
 
     /// What is left of a job that was deleted, where a record is its head: its ids, and nothing else.
@@ -679,8 +688,11 @@ impl Records {
         }
     }
 
-    fn write_index(&mut self, org: &str, before: Option<&Job>, after: Option<&Job>) {
-        let keys = |job: Option<&Job>| job.map(|job| index_keys(org, job)).unwrap_or_default();
+    fn write_index(&mut self, job: &JobKey, before: Option<&JobSummary>, after: Option<&JobSummary>) {
+        if before == after {
+            return;
+        }
+        let keys = |read: Option<&JobSummary>| read.map(|read| index_keys(job, read)).unwrap_or_default();
         let (old, new) = (keys(before), keys(after));
         for gone in old.difference(&new) {
             self.write(gone.clone(), None);
@@ -715,10 +727,23 @@ impl Records {
     }
 
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        match self.writes.get(key) {
-            Some(written) => Ok(written.clone()),
-            None => self.store.get(self.partition, key).await,
+        if let Some(written) = self.writes.get(key) {
+            return Ok(written.clone());
         }
+        match self.pending.binary_search_by(|(pending, _)| (**pending).cmp(key)) {
+            Ok(place) => Ok(self.pending[place].1.clone()),
+            Err(_) => self.store.get(self.partition, key).await,
+        }
+    }
+
+    /// What of a range may not show in the store yet.
+    fn unsettled(&self, range: Range<Vec<u8>>) -> BTreeMap<Vec<u8>, Option<Bytes>> {
+        let place = |end: &Vec<u8>| self.pending.partition_point(|(key, _)| **key < **end);
+        let pending = &self.pending[place(&range.start)..place(&range.end)];
+        let pending = pending.iter().map(|(key, value)| (key.to_vec(), value.clone()));
+        let mut unsettled: BTreeMap<_, _> = pending.collect();
+        unsettled.extend(self.writes.range(range).map(|(key, value)| (key.clone(), value.clone())));
+        unsettled
     }
 
     async fn read<M: Message + Default>(&self, key: Key) -> Result<Option<M>> {
@@ -746,7 +771,8 @@ impl Records {
             }
             Ok(())
         };
-        for (key, value) in self.writes.range(start.clone()..end.clone()) {
+        let unsettled = self.unsettled(start.clone()..end.clone());
+        for (key, value) in &unsettled {
             value.iter().try_for_each(|value| look_at(key, value))?;
         }
         loop {
@@ -754,7 +780,7 @@ impl Records {
             let page = self.store.scan(self.partition, scan).await?;
             let Some((last, _)) = page.last() else { return Ok(wanted) };
             start = [last, &[0][..]].concat();
-            for (key, value) in page.iter().filter(|(key, _)| !self.writes.contains_key(&key[..])) {
+            for (key, value) in page.iter().filter(|(key, _)| !unsettled.contains_key(&key[..])) {
                 look_at(key, value)?;
             }
         }
@@ -764,8 +790,7 @@ impl Records {
     async fn scan_all(&self, prefix: Key) -> Result<BTreeMap<Bytes, Bytes>> {
         let (mut start, end) = (prefix.clone().into_bytes(), prefix.end());
         let mut found: BTreeMap<Bytes, Bytes> = BTreeMap::new();
-        let written = self.writes.range(start.clone()..end.clone());
-        let written: Vec<_> = written.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let unsettled = self.unsettled(start.clone()..end.clone());
         loop {
             let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
             let page = self.store.scan(self.partition, scan).await?;
@@ -776,7 +801,7 @@ impl Records {
                 break;
             }
         }
-        for (key, value) in written {
+        for (key, value) in unsettled {
             match value {
                 Some(value) => found.insert(key.into(), value),
                 None => found.remove(key.as_slice()),
@@ -888,15 +913,16 @@ fn index_run(org: &str, index: &Index) -> Key {
     }
 }
 
-fn index_keys(org: &str, job: &Job) -> BTreeSet<Vec<u8>> {
-    let read = summary(job);
+/// Where lists find a job of which they read this.
+fn index_keys(job: &JobKey, read: &JobSummary) -> BTreeSet<Vec<u8>> {
+    let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let mut runs = vec![Index::All, Index::Status(read.status(), read.closed)];
-    runs.extend(Some(read.team).filter(|team| !team.is_empty()).map(Index::Team));
-    runs.extend(Some(read.user_id).filter(|id| !id.is_empty()).map(Index::User));
-    runs.extend(Some(read.workflow_id).filter(|id| !id.is_empty()).map(Index::Workflow));
-    runs.extend(read.assignees.into_iter().map(Index::Assignee));
-    let time = job.create_time.unwrap_or_default();
-    runs.iter().map(|index| index_run(org, index).time(&time).text(&job.job_id).into_bytes()).collect()
+    runs.extend(some(&read.team).map(Index::Team));
+    runs.extend(some(&read.user_id).map(Index::User));
+    runs.extend(some(&read.workflow_id).map(Index::Workflow));
+    runs.extend(read.assignees.iter().cloned().map(Index::Assignee));
+    let time = read.create_time.unwrap_or_default();
+    runs.iter().map(|index| index_run(&job.org, index).time(&time).text(&job.job_id).into_bytes()).collect()
 }
 
 fn decode<M: Message + Default>(value: Bytes) -> Result<M> {

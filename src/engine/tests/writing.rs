@@ -192,6 +192,37 @@ async fn nobody_waits_for_a_writer_that_gave_up() {
     }
 }
 
+/// Has the round that is decided while another is on its way take in all that it may.
+async fn fill(engine: &Engine, job_id: &str) {
+    ask(engine, origin(), create(job_id, &"x".repeat(200_000)));
+    idle().await;
+}
+
+/// While one round is on its way, the next is decided over what it writes, and waits for it with every answer.
+#[tokio::test]
+async fn commands_are_decided_while_others_are_made_durable() {
+    let store = Valve::new();
+    let engine = start(&store, &World::at(1_000), Options::default()).await;
+    store.turn(ValvePosition::Shut);
+    let first = ask(&engine, request("first", 1), create("a", "red"));
+    store.reached().await;
+    let repeated = ask(&engine, request("first", 1), create("a", "red"));
+    let reused = ask(&engine, request("first", 2), create("b", "red"));
+    let renamed = ask(&engine, origin(), create("a", "blue"));
+    let deleted = ask(&engine, origin(), delete("a"));
+    idle().await;
+    let told = [repeated.is_finished(), reused.is_finished(), renamed.is_finished(), deleted.is_finished()];
+    assert_eq!(told, [false; 4], "nothing is told that may still be lost");
+    store.turn(ValvePosition::Open);
+    let made = soon(first).await.unwrap().unwrap();
+    assert_eq!(soon(repeated).await.unwrap().unwrap(), made);
+    assert!(matches!(soon(reused).await.unwrap(), Err(Error::RequestIdReused)));
+    assert!(matches!(soon(renamed).await.unwrap(), Err(Error::Rejected(_))));
+    soon(deleted).await.unwrap().unwrap();
+    assert_eq!(job(&engine, "a").await, None);
+    assert_eq!(*store.batches.lock().unwrap(), [1, 1]);
+}
+
 #[tokio::test]
 async fn an_abandoned_command_is_not_decided() {
     let store = Valve::new();
@@ -199,6 +230,7 @@ async fn an_abandoned_command_is_not_decided() {
     store.turn(ValvePosition::Shut);
     let first = ask(&engine, origin(), create("a", "red"));
     store.reached().await;
+    fill(&engine, "filling").await;
     let abandoned = ask(&engine, request("again", 1), create("b", "red"));
     let kept = ask(&engine, origin(), create("c", "red"));
     idle().await;
@@ -210,7 +242,7 @@ async fn an_abandoned_command_is_not_decided() {
     soon(kept).await.unwrap().unwrap();
     assert!(job(&engine, "a").await.is_some());
     assert_eq!(job(&engine, "b").await, None);
-    assert_eq!(*store.batches.lock().unwrap(), [1, 1]);
+    assert_eq!(*store.batches.lock().unwrap(), [1, 1, 1]);
     soon(engine.execute(request("again", 2), create("b", "red"))).await.unwrap();
 }
 
@@ -254,6 +286,7 @@ async fn more_than_may_wait_is_turned_away() {
     store.turn(ValvePosition::Shut);
     let mut asked = vec![ask(&engine, origin(), create("first", "red"))];
     store.reached().await;
+    fill(&engine, "filling").await;
     asked.extend((0..3).map(|n| ask(&engine, origin(), create(&format!("job-{n}"), "red"))));
     idle().await;
     let turned_away = soon(engine.execute(origin(), create("one-more", "red"))).await;
@@ -276,6 +309,7 @@ async fn who_waits_too_long_is_turned_away() {
     store.turn(ValvePosition::Shut);
     let first = ask(&engine, origin(), create("first", "red"));
     store.reached().await;
+    fill(&engine, "filling").await;
     let old = ask(&engine, origin(), create("old", "red"));
     idle().await;
     tokio::time::advance(Duration::from_millis(400)).await;
@@ -289,7 +323,7 @@ async fn who_waits_too_long_is_turned_away() {
         matches!(turned_away, Err(Error::Overloaded { limit: "waiting_milliseconds", maximum: 500 }));
     assert!(is_overload, "{turned_away:?}");
     soon(new).await.unwrap().unwrap();
-    assert_eq!(*store.batches.lock().unwrap(), [1, 1], "it was not decided");
+    assert_eq!(*store.batches.lock().unwrap(), [1, 1, 1], "it was not decided");
 }
 
 /// Whoever can wait leaves half of the places to those who cannot.
@@ -302,6 +336,7 @@ async fn there_is_room_while_half_of_the_places_are_free() {
     store.turn(ValvePosition::Shut);
     let mut asked = vec![ask(&engine, origin(), create("first", "red"))];
     store.reached().await;
+    fill(&engine, "filling").await;
     let mut rooms = Vec::new();
     for n in 0..4 {
         let room = engine.room();
@@ -326,6 +361,7 @@ async fn there_is_room_while_half_of_the_places_are_free() {
     store.turn(ValvePosition::Shut);
     let mut asked = vec![ask(&engine, origin(), create("last", "red"))];
     store.reached().await;
+    fill(&engine, "filling too").await;
     asked.extend((0..4).map(|n| ask(&engine, origin(), create(&format!("late-{n}"), "red"))));
     idle().await;
     store.turn(ValvePosition::Broken);

@@ -162,7 +162,9 @@ impl Flight {
 /// Answers all of a round.
 fn answer(performed: Vec<Box<dyn Work>>, outcome: &Result<(), crate::store::Error>) {
     let committed = outcome.clone().map_err(|error| Error::Failed(Arc::new(error)));
-    performed.into_iter().for_each(|one| one.answer(committed.clone()));
+    for one in performed {
+        one.answer(committed.clone());
+    }
 }
 
 impl Writer {

@@ -35,7 +35,7 @@ impl Document {
         Struct::decode(&*self.0)
     }
 
-    /// The members of what was made of a `Struct`.
+    /// The members of what was made of a `Struct`, which can be decoded; of anything else, none.
     #[must_use]
     pub fn members(&self) -> Struct {
         self.decoded().unwrap_or_default()

@@ -8,22 +8,22 @@ use holdpoint::{
     cli::bench::wire::Raw,
     config::{Config, Limits},
     proto::{
-        Document,
+        Document, WatchBatch,
         v1::{
             AbortJobRequest, AssignStepRequest, Assignee, BasicSyncRequest, CountJobsRequest,
             CreateJobRequest, DeleteJobRequest, ExcludeJobRequest,
             ExecutionStatus::{self, Closed, Started},
-            GetJobRequest, GetTaskStatusRequest, GetWorkflowRequest, Job, JobActionType, JobDetails,
-            JobEvent, JobFilter, ListHoldsRequest, ListJobEventsRequest, ListJobsRequest,
-            ListWorkflowsRequest, PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest,
-            SingleStep, StepDefinition, StepEntry, StepKind, StepReport, SyncMetadata,
-            UpdateExecutionTaskStatusRequest, UpdateExecutionWorkflowStatusRequest, UpdateJobRequest,
-            WatchJobRequest, WatchJobsRequest, WatchStart, Workflow, WorkflowReference,
+            GetJobRequest, GetTaskStatusRequest, GetWorkflowRequest, Job, JobActionType, JobEvent, JobFilter,
+            ListHoldsRequest, ListJobEventsRequest, ListJobsRequest, ListWorkflowsRequest,
+            PerformJobActionRequest, PublishWorkflowRequest, ReopenJobRequest, SingleStep, StepDefinition,
+            StepEntry, StepKind, StepReport, SyncMetadata, UpdateExecutionTaskStatusRequest,
+            UpdateExecutionWorkflowStatusRequest, UpdateJobRequest, WatchJobRequest, WatchJobsRequest,
+            WatchJobsResponse, WatchMessage, WatchStart, Workflow, WorkflowReference, watch_message,
         },
     },
 };
 use prost::Message as _;
-use prost_types::{Duration, FieldMask, Timestamp, Value, value};
+use prost_types::{Duration, FieldMask, Struct, Timestamp, Value, value};
 use tokio::net::TcpStream;
 use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_types::StatusExt as _;
@@ -498,10 +498,9 @@ async fn everything_that_is_missing_is_named_at_once() {
 
 /// A struct so many levels deep.
 fn deep(levels: usize) -> Document {
-    let leaf = fields([("leaf", true.into())]);
-    (1..levels).fold(leaf, |inner, _| {
-        fields([("in", Value { kind: Some(value::Kind::StructValue(inner.members())) })])
-    })
+    let around = |name: &str, value| Struct { fields: [(name.to_owned(), value)].into() };
+    let inside = |inner| Value { kind: Some(value::Kind::StructValue(inner)) };
+    (1..levels).fold(around("leaf", true.into()), |inner, _| around("in", inside(inner))).into()
 }
 
 /// A value of lists within lists.
@@ -1068,25 +1067,31 @@ async fn values_at_their_bounds_are_taken() {
     client.call(request).await.unwrap();
 }
 
-/// `WatchJobsResponse` as other clients have it, who decode a batch with all that is in it. Ours leaves that encoded.
-#[derive(Clone, PartialEq, prost::Message)]
-struct WholeResponse {
-    #[prost(message, tag = "1")]
-    message: Option<WholeMessage>,
+/// A message in which only one member counts.
+macro_rules! around {
+    ($($name:ident, $tag:literal, $inner:ty, $label:ident $container:ident;)*) => { $(
+        #[derive(Clone, PartialEq, prost::Message)]
+        struct $name {
+            #[prost(message, $label, tag = $tag)]
+            inner: $container<$inner>,
+        }
+    )* };
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct WholeMessage {
-    #[prost(message, tag = "3")]
-    batch: Option<WholeBatch>,
+around! {
+    WholeStep, "26", Struct, optional Option;
+    WholeEntry, "1", WholeStep, optional Option;
+    WholeReport, "2", WholeEntry, optional Option;
+    WholeEvent, "12", WholeReport, optional Option;
+    WholeBatch, "2", WholeEvent, repeated Vec;
+    WholeMessage, "3", WholeBatch, optional Option;
+    WholeResponse, "1", WholeMessage, optional Option;
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct WholeBatch {
-    #[prost(message, repeated, tag = "1")]
-    snapshots: Vec<JobDetails>,
-    #[prost(message, repeated, tag = "2")]
-    events: Vec<JobEvent>,
+/// Whether other clients can read the metadata of steps in a `WatchJobsResponse`, who decode a batch and free data with all that
+/// is in them. Ours leaves those encoded.
+fn is_read_whole(response: &WatchJobsResponse) -> bool {
+    WholeResponse::decode(&*response.encode_to_vec()).is_ok()
 }
 
 /// The range of `limits.document_levels` ends at 28, which leaves three levels of documents, or ten of Protobuf's, for
@@ -1097,10 +1102,10 @@ fn a_watch_can_carry_31_levels() {
         let step = SingleStep { metadata: Some(deep(levels)), ..SingleStep::default() };
         let entry = Some(StepEntry { single_step: Some(step), report_step: None });
         let report = Some(StepReport { entry, ..StepReport::default() });
-        let events = vec![JobEvent { report, ..JobEvent::default() }];
-        let batch = Some(WholeBatch { events, ..WholeBatch::default() });
-        let bytes = WholeResponse { message: Some(WholeMessage { batch }) }.encode_to_vec();
-        WholeResponse::decode(bytes.as_slice()).is_ok()
+        let event = JobEvent { report, ..JobEvent::default() };
+        let batch = WatchBatch { events: vec![event.encode_to_vec().into()], ..WatchBatch::default() };
+        let kind = Some(watch_message::Kind::Batch(batch));
+        is_read_whole(&WatchJobsResponse { message: Some(WatchMessage { kind, ..WatchMessage::default() }) })
     };
     let read: Vec<_> = (24..40).filter(|levels| is_read(*levels)).collect();
     assert_eq!(read, (24..=31).collect::<Vec<_>>());
@@ -1130,8 +1135,11 @@ async fn the_deepest_document_is_shown_by_every_way() {
         let mut watch = client.jobs.clone().watch_jobs(request).await.unwrap().into_inner();
         next(&mut watch).await.unwrap();
         let message = next(&mut watch).await.unwrap().unwrap();
-        let whole = WholeResponse::decode(message.encode_to_vec().as_slice()).unwrap();
-        let events = whole.message.unwrap().batch.unwrap().events;
+        assert!(is_read_whole(&message));
+        let Some(watch_message::Kind::Batch(batch)) = message.message.unwrap().kind else {
+            panic!("a batch")
+        };
+        let events = batch.decode_events().unwrap();
         assert_eq!(shown(&events[1].report.as_ref().unwrap().entry), expected);
 
         // Also what a sync sends and loses.
@@ -1142,12 +1150,13 @@ async fn the_deepest_document_is_shown_by_every_way() {
 
         let rows = vec![
             ("a level more", with_metadata("too deep", deep(levels + 1)).into()),
-            ("more than can be decoded", with_metadata("too deep", deep(33)).into()),
+            ("more than can be decoded", with_metadata("too deep", deep(40)).into()),
         ];
         let refusal = format!(
             "a level more: InvalidArgument FIELD_INVALID\n    \
              completed_steps[0].single_step.metadata is more than {levels} levels deep\n\
-             more than can be decoded: InvalidArgument MESSAGE_MALFORMED\n"
+             more than can be decoded: InvalidArgument FIELD_INVALID\n    \
+             completed_steps[0].single_step.metadata is no google.protobuf.Struct, or nested too deep to be read as one\n"
         );
         let everything = client.everything().await;
         let mut table = String::new();

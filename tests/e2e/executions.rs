@@ -1621,9 +1621,9 @@ async fn another_body_under_the_same_request_id_is_refused() {
 }
 
 fn deep(levels: usize) -> Document {
-    (1..levels).fold(Document::default(), |inner, _| {
-        fields([("in", Value { kind: Some(prost_types::value::Kind::StructValue(inner.members())) })])
-    })
+    let inside = |inner| Value { kind: Some(prost_types::value::Kind::StructValue(inner)) };
+    let around = |inner| prost_types::Struct { fields: [("in".to_owned(), inside(inner))].into() };
+    (1..levels).fold(prost_types::Struct::default(), |inner, _| around(inner)).into()
 }
 
 #[tokio::test]

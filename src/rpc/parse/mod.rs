@@ -180,7 +180,7 @@ impl<'l> Violations<'l> {
     pub(super) fn fields(&mut self, field: &str, document: Option<&mut Document>) {
         let Some(document) = document else { return };
         match document.decoded() {
-            Err(error) => self.add(field, format!("is no google.protobuf.Struct: {error}")),
+            Err(_) => self.add(field, "is no google.protobuf.Struct, or nested too deep to be read as one"),
             Ok(members) => {
                 let fault = struct_fault(&members, self.limits.document_levels);
                 *document = members.into();

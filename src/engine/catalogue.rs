@@ -68,7 +68,7 @@ impl Catalogue {
             return Ok(None);
         }
         let newest = records.newest_workflow(org, wish.workflow_id).await?;
-        Ok(newest.map(|workflow| self.keep(org, workflow)))
+        Ok(newest.map(|workflow| self.found(records, org, workflow)))
     }
 
     async fn version(
@@ -84,7 +84,16 @@ impl Catalogue {
             return Ok(ready);
         }
         let workflow = records.workflow(org, workflow_id, version).await?;
-        Ok(workflow.map(|workflow| self.keep(org, workflow)))
+        Ok(workflow.map(|workflow| self.found(records, org, workflow)))
+    }
+
+    /// Kept for others once nothing that is under way can take it back.
+    fn found(&self, records: &Records, org: &str, workflow: Workflow) -> Arc<Definition> {
+        if records.is_settled(org, &workflow) {
+            self.keep(org, workflow)
+        } else {
+            Arc::new(Definition::new(workflow))
+        }
     }
 
     fn keep(&self, org: &str, workflow: Workflow) -> Arc<Definition> {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     domain::{
         Context, Counts, Decision, Definition, Dependencies, Dependency, Existing, InstanceState, JobState,
-        Limits, PublishWorkflow, Rejection, summary,
+        Limits, PublishWorkflow, Rejection, compare_times, summary,
     },
     proto::{
         storage::v1::{LogEntry, RequestRecord},
@@ -93,6 +93,20 @@ impl<'w> Round<'w> {
             logged: Vec::new(),
             bytes: 0,
         }
+    }
+
+    /// Decides from now on at the time that it is, unless the clock has gone back: a round may take commands in for a while.
+    pub(super) fn look_at_clock(&mut self) {
+        let clock = self.site.environment.now();
+        if compare_times(Some(&clock), Some(&self.now)).is_gt() {
+            self.now = clock;
+        }
+        self.requests.forget_old(&self.now);
+    }
+
+    /// The time of its newest decision.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Decides a command, and adds what it does to the batch.

@@ -28,7 +28,7 @@ use super::{
     tail::Tail,
 };
 use crate::{
-    domain::{PublishWorkflow, compare_times},
+    domain::PublishWorkflow,
     proto::v1::PublishWorkflowResponse,
     store::{Batch, Sequence},
 };
@@ -172,7 +172,7 @@ impl Writer {
     pub(super) async fn run(mut self) {
         if let Err(error) = self.work().await {
             let error = Arc::new(error);
-            // The failure is told first: whoever is answered now can already read why.
+            // Whoever is answered from now on can already read why.
             self.failure.send_replace(Some(Arc::clone(&error)));
             self.queue.refuse(Error::Failed(error)).await;
         }
@@ -193,11 +193,6 @@ impl Writer {
             if queue.has_none() {
                 return Flight::land(&mut flight).await;
             }
-            let clock = site.environment.now();
-            if compare_times(Some(&clock), Some(last)).is_gt() {
-                *last = clock;
-            }
-            requests.forget_old(last);
             requests.forget_trimmed(site.store.oldest(site.partition));
             let mut filling = Filling {
                 round: Round::new(site, requests, *last, *head, pending),
@@ -206,6 +201,7 @@ impl Writer {
             };
             let landed = filling.fill(queue, &mut flight).await;
             let Filling { round, performed, .. } = filling;
+            *last = round.now();
             let (batch, logged, written) = round.finish();
             pending = written;
             if landed.is_err() || batch.entries.is_empty() {
@@ -237,8 +233,11 @@ impl Filling<'_> {
             while self.has_room()
                 && let Some(one) = queue.turns.pop_front()
             {
-                if one.wants_rest() {
-                    Flight::land(flight).await?;
+                if one.wants_rest()
+                    && let Err(error) = Flight::land(flight).await
+                {
+                    queue.turns.push_front(one);
+                    return Err(error);
                 }
                 self.take(one).await;
             }
@@ -264,6 +263,7 @@ impl Filling<'_> {
         if one.queued().is_some_and(|queued| queued.elapsed() > self.waiting_max) {
             return one.answer(Err(overdue(self.waiting_max)));
         }
+        self.round.look_at_clock();
         one.perform(&mut self.round).await;
         self.performed.push(one);
     }

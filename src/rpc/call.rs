@@ -1,9 +1,11 @@
 //! What a request says beside its body: who calls, and whether it can be repeated.
 
-use prost::Message;
+mod stamped;
+
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
 
+use self::stamped::Stamped;
 use super::{access::Access, layer, status};
 use crate::{
     auth::{Caller, Privilege},
@@ -35,13 +37,13 @@ pub(super) fn check(caller: &Caller, needed: &[Privilege]) -> Result<(), Status>
 pub(super) fn origin(
     caller: &Caller,
     method: &str,
-    message: &impl Message,
+    message: &impl Stamped,
     request_id: &str,
     validate_only: bool,
 ) -> Origin {
     let request = (!request_id.is_empty()).then(|| {
         let hash: [u8; 32] =
-            Sha256::new().chain_update(method).chain_update(message.encode_to_vec()).finalize().into();
+            Sha256::new().chain_update(method).chain_update(message.stamped_bytes()).finalize().into();
         let (body, _) = hash.split_first_chunk().expect("16 of 32 bytes");
         RequestStamp { id: request_id.to_owned(), body: *body }
     });

@@ -430,6 +430,16 @@ impl Records {
         self.newest_workflow(org, &oldest.workflow_id).await
     }
 
+    /// Whether a version of a workflow is not written by what may not show in the store yet.
+    #[must_use]
+    pub fn is_settled(&self, org: &str, workflow: &Workflow) -> bool {
+        let version =
+            Key::new(Table::Workflow, org).text(&workflow.workflow_id).number(version_number(workflow));
+        let version = version.into_bytes();
+        let is_pending = self.pending.binary_search_by(|(pending, _)| (**pending).cmp(&version)).is_ok();
+        !is_pending && !self.writes.contains_key(&version)
+    }
+
     /// Publishes a version of a workflow.
     pub fn put_workflow(&mut self, org: &str, workflow: &Workflow) {
         let key = Key::new(Table::Workflow, org).text(&workflow.workflow_id).number(version_number(workflow));

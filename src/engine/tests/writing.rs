@@ -202,7 +202,8 @@ async fn fill(engine: &Engine, job_id: &str) {
 #[tokio::test]
 async fn commands_are_decided_while_others_are_made_durable() {
     let store = Valve::new();
-    let engine = start(&store, &World::at(1_000), Options::default()).await;
+    let world = World::at(1_000);
+    let engine = start(&store, &world, Options::default()).await;
     store.turn(ValvePosition::Shut);
     let first = ask(&engine, request("first", 1), create("a", "red"));
     store.reached().await;
@@ -210,6 +211,9 @@ async fn commands_are_decided_while_others_are_made_durable() {
     let reused = ask(&engine, request("first", 2), create("b", "red"));
     let renamed = ask(&engine, origin(), create("a", "blue"));
     let deleted = ask(&engine, origin(), delete("a"));
+    idle().await;
+    world.set(2_000);
+    let later = ask(&engine, origin(), create("later", "red"));
     idle().await;
     let told = [repeated.is_finished(), reused.is_finished(), renamed.is_finished(), deleted.is_finished()];
     assert_eq!(told, [false; 4], "nothing is told that may still be lost");
@@ -220,7 +224,9 @@ async fn commands_are_decided_while_others_are_made_durable() {
     assert!(matches!(soon(renamed).await.unwrap(), Err(Error::Rejected(_))));
     soon(deleted).await.unwrap().unwrap();
     assert_eq!(job(&engine, "a").await, None);
-    assert_eq!(*store.batches.lock().unwrap(), [1, 1]);
+    let later = soon(later).await.unwrap().unwrap().job.unwrap();
+    assert_eq!(later.create_time.unwrap().seconds, 2_000, "it is decided when it came");
+    assert_eq!(*store.batches.lock().unwrap(), [1, 2]);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! The binary: flags, log, signals. Everything else is the library.
 
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
+mod allocator;
+
 use std::{
     error::Error,
     io::{self, Write as _},

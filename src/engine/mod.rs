@@ -18,6 +18,7 @@ mod ids;
 mod instances;
 mod list;
 mod logged;
+mod pages;
 mod read;
 mod requests;
 mod retention;
@@ -53,6 +54,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     catalogue::Catalogue,
     holds::PLACEMENTS,
+    pages::Pages,
     requests::Requests,
     round::Site,
     status::Watches,
@@ -173,6 +175,8 @@ struct Shared {
     options: Options,
     inboxes: Vec<Inbox>,
     tails: Vec<Arc<Tail>>,
+    /// What of the log is older, for those who have fallen behind.
+    pages: Vec<Pages>,
     failed: doorbell::Sender<Option<Arc<store::Error>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -227,6 +231,8 @@ impl Engine {
             inboxes.push(Inbox { queue, taken });
             tails.push(tail);
         }
+        let page = |partition| Pages::new(Partition(partition), options.tail_bytes);
+        let pages = (0..store.partitions()).map(page).collect();
         let placements = (0..PLACEMENTS).map(|_| Arc::default()).collect();
         let shared = Shared {
             store,
@@ -234,6 +240,7 @@ impl Engine {
             options,
             inboxes,
             tails,
+            pages,
             failed,
             stop,
             tasks,

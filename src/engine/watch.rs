@@ -23,7 +23,7 @@ use prost::Message;
 use prost_types::Timestamp;
 
 use super::{
-    Engine, Error, ids,
+    Engine, Error, Shared, ids,
     logged::{Logged, LoggedEvent, decode_entry},
     read::Views,
     status::Registered,
@@ -43,9 +43,6 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// How many jobs of a chunk are read at once: each waits for the commit that is under way.
 const CHUNK_READS: usize = 8;
-
-/// How much of the log a watch that has fallen behind reads at once.
-const READ_BYTES: usize = 1 << 20;
 
 /// What a watch is about. The same again for a resume.
 #[derive(Debug, Default)]
@@ -200,6 +197,12 @@ impl Engine {
         Position { sequences: self.partitions().map(head).collect(), snapshot: None }
     }
 
+    /// Some of what comes after a place that is behind the tail.
+    async fn log_after(&self, partition: Partition, place: Sequence) -> store::Result<Vec<Arc<Logged>>> {
+        let Shared { store, pages, .. } = &*self.shared;
+        pages[usize::from(partition.0)].after(store.as_ref(), place).await
+    }
+
     /// The time of the oldest entry that is kept.
     ///
     /// # Errors
@@ -322,10 +325,10 @@ impl Watch {
                     self.pass(partition, entry, &mut delivered);
                 }
             }
-            TailRead::Behind => match self.engine.shared.store.log(partition, place, READ_BYTES).await {
-                Ok(records) => {
-                    for record in &records {
-                        self.pass(partition, &Logged::decode(record)?, &mut delivered);
+            TailRead::Behind => match self.engine.log_after(partition, place).await {
+                Ok(entries) => {
+                    for entry in &entries {
+                        self.pass(partition, entry, &mut delivered);
                     }
                 }
                 Err(store::Error::Trimmed { oldest }) => {

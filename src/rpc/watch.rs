@@ -34,7 +34,7 @@ use crate::{
 mod tests;
 
 /// A message holds no more, unless one event or job is larger by itself.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+const BATCH_BYTES_MAX: usize = 128 << 10;
 
 /// Cancelled when the server is going away.
 pub type Drain = CancellationToken;
@@ -319,7 +319,7 @@ impl Messages {
         }
     }
 
-    /// Commands are put together in messages of up to 1 MiB. One that does not fit with those before it begins a new
+    /// Commands are put together in messages of up to [`BATCH_BYTES_MAX`]. One that does not fit with those before it begins a new
     /// message; one that fits in none is split, and all its messages but the last carry the token before it.
     fn push_events(&mut self, delivered: Vec<Delivered>) {
         let mut batch: Vec<Bytes> = Vec::new();

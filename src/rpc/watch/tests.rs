@@ -492,7 +492,8 @@ async fn a_delivery_of_several_messages_is_told_whole_and_then_the_watch_ends() 
         told.flat_map(|said| said.split(' ')).map(str::to_owned).collect::<Vec<_>>()
     };
     let [created, .., last] = watched.said.as_slice() else { panic!("{:?}", watched.said) };
-    assert_eq!((created.as_str(), last.as_str(), watched.said.len()), ("created", "checkpoint", 4));
+    // A chunk has five of them, each a message of its own.
+    assert_eq!((created.as_str(), last.as_str(), watched.said.len()), ("created", "checkpoint", 7));
     let mut told = jobs(&watched.said);
     assert!((1..JOBS).contains(&told.len()), "{told:?}");
 

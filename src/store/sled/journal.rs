@@ -2,10 +2,12 @@
 //!
 //! It is a row of files in `journal/`, each named after the first commit in it. A file has a header and then frames, one
 //! a commit, each with its number, its length and a checksum. Numbers have no gaps. A commit counts when its frame is
-//! durable; a crash can leave a part of the last frame, which then never counted, and nothing after it. Anything else
+//! durable; a crash can leave a part of the last frame, which then never counted, and no later one after it. Anything else
 //! that does not fit is damage.
 //!
-//! A checkpoint writes what is in the files into sled, and then removes them.
+//! A checkpoint writes what is in the files into sled. Then they go, but for one that is kept to be written over: to make
+//! durable what lies over something else costs a disk half of what a file that grows does. So frames of earlier commits may lie
+//! behind the last one of a file. Their numbers are lower, and nothing is read out of them.
 
 use std::{
     collections::VecDeque,
@@ -25,6 +27,9 @@ const MAGIC: &[u8; 4] = b"HPJ1";
 const HEADER_BYTES: usize = 4 + 16 + 8 + 4;
 /// The checksum of what follows, the length of the changes, and the number.
 const FRAME_HEADER_BYTES: usize = 4 + 4 + 8;
+
+/// The name of the file that is to be written over.
+const SPARE: &str = "spare";
 
 const REMOVE: u8 = 0;
 const SET: u8 = 1;
@@ -85,26 +90,37 @@ impl Journal {
     }
 }
 
-/// Makes a file for the commits from a number on. One that is there has none in it.
+/// Makes a file for the commits from a number on, of the spare one if there is one. One that is there has none in it.
 fn create(directory: &Path, store: StoreId, first: u64) -> io::Result<File> {
-    let mut file = File::create(directory.join(name(first)))?;
+    let (path, spare) = (directory.join(name(first)), directory.join(SPARE));
+    let mut file = match File::options().write(true).open(&spare) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::create(&spare)?,
+        Err(error) => return Err(error),
+    };
+    // It has its name only when it is what that says.
     file.write_all(&header(store, first))?;
     file.sync_all()?;
+    fs::rename(&spare, &path)?;
     barrier::sync_directory(directory)?;
     Ok(file)
 }
 
-/// Removes the files that have nothing after a commit, the oldest first.
+/// Lets go of the files that have nothing after a commit, the oldest first. Nobody else makes a spare one.
 pub(super) fn remove_to(directory: &Path, number: u64) -> io::Result<()> {
-    let files = list(directory)?;
+    let (files, spare) = (list(directory)?, directory.join(SPARE));
     for pair in files.windows(2).take_while(|pair| pair[1].first <= number + 1) {
-        fs::remove_file(&pair[0].path)?;
+        if spare.try_exists()? {
+            fs::remove_file(&pair[0].path)?;
+        } else {
+            fs::rename(&pair[0].path, &spare)?;
+        }
     }
     Ok(())
 }
 
 /// Reads the commits after one, which sled has with all before it, gives the changes of each, and says how many there
-/// are in the store. What a crash left of a last commit is cut off; all that is given is durable.
+/// are in the store. What a crash left of a last commit is not looked at; all that is given is durable.
 ///
 /// # Errors
 /// [`OpenError::Unreadable`] names a file that is damaged, or the directory where one is missing; [`OpenError::Foreign`],
@@ -144,11 +160,9 @@ pub(super) fn recover(
             }
             (next, rest) = (next + 1, left);
         }
-        if !rest.is_empty() {
-            if !is_last || has_frame(rest, next) {
-                return Err(damaged());
-            }
-            cut(&path, (bytes.len() - rest.len()) as u64).map_err(OpenError::io("cut", &path))?;
+        // Behind the last are earlier ones, or a part of one that never counted.
+        if has_frame(rest, next) {
+            return Err(damaged());
         }
         if is_last {
             // A process that was killed may not have synced what it wrote, and all that is read here counts from now on.
@@ -199,11 +213,6 @@ fn list(directory: &Path) -> io::Result<Vec<Named>> {
     }
     files.sort_by_key(|file| file.first);
     Ok(files)
-}
-
-/// Forgets the end of a file, not durably yet.
-fn cut(path: &Path, length: u64) -> io::Result<()> {
-    File::options().write(true).open(path)?.set_len(length)
 }
 
 fn name(first: u64) -> String {
@@ -382,6 +391,60 @@ mod tests {
             add(&mut journal, number + 1..=number + 2);
             assert_eq!(recovered(&place, 0), Ok((number + 2, usize::try_from(number).unwrap() + 2)));
         }
+    }
+
+    #[test]
+    fn what_lies_behind_the_last_in_a_file_that_is_written_over_is_not_read() {
+        // The commits 1 to 3 lie under the header of 7, which is torn in all places.
+        let written_over = || {
+            let place = written();
+            remove_to(place.path(), 3).unwrap();
+            assert!(place.path().join(SPARE).exists());
+            let mut journal = Journal::begin(place.path(), STORE, 6).unwrap();
+            assert!(!place.path().join(SPARE).exists());
+            let before = fs::read(place.path().join(name(7))).unwrap();
+            add(&mut journal, 7..=8);
+            let after = fs::read(place.path().join(name(7))).unwrap();
+            assert_eq!(before.len(), after.len(), "it does not grow");
+            (place, before, after)
+        };
+        let (place, before, after) = written_over();
+        let frame = (before.len() - HEADER_BYTES) / 3;
+        assert_eq!(recovered(&place, 3), Ok((8, 5)));
+        for written in HEADER_BYTES..=HEADER_BYTES + 2 * frame {
+            let (place, ..) = written_over();
+            let torn = [&after[..written], &before[written..]].concat();
+            fs::write(place.path().join(name(7)), &torn).unwrap();
+            let is_whole = |frames: &usize| {
+                let end = HEADER_BYTES + frames * frame;
+                torn[..end] == after[..end]
+            };
+            let frames = (1..=2).take_while(is_whole).count() as u64;
+            assert_eq!(recovered(&place, 3).map(|(number, _)| number), Ok(6 + frames), "{written}");
+        }
+        // What is damaged with another after it is no end.
+        let mut damaged = after.clone();
+        damaged[HEADER_BYTES + 20] ^= 1;
+        fs::write(place.path().join(name(7)), &damaged).unwrap();
+        assert!(recovered(&place, 3).is_err());
+    }
+
+    #[test]
+    fn one_file_is_kept_to_be_written_over() {
+        let place = written();
+        let mut journal = Journal::begin(place.path(), STORE, 6).unwrap();
+        add(&mut journal, 7..=7);
+        journal.rotate().unwrap();
+        remove_to(place.path(), 7).unwrap();
+        let names = |place: &TempDir| {
+            let files = fs::read_dir(place.path()).unwrap();
+            files
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(&place), [name(8), SPARE.to_owned()].into());
+        journal.rotate().unwrap();
+        assert_eq!(names(&place), [name(8)].into(), "of the spare one became one that has its name already");
     }
 
     #[test]

@@ -22,6 +22,15 @@ const STORAGE: [&str; 3] = [
     "holdpoint/storage/v1/records.proto",
     "holdpoint/storage/v1/tokens.proto",
 ];
+/// Large members that most messages of their kind do not have: with room for all of them an event would be four kilobytes.
+const BOXED: [&str; 6] = [
+    "JobEvent.job",
+    "JobEvent.step",
+    "JobEvent.hold",
+    "JobEvent.report",
+    "JobEvent.task",
+    "JobEvent.workflow_instance",
+];
 /// Where the protos are: ours, and what ours import.
 const INCLUDES: [&str; 2] = ["proto", "third_party/googleapis"];
 
@@ -36,7 +45,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(descriptors, api.encode_to_vec())?;
 
     let all = protox::compile(API.into_iter().chain(STORAGE), INCLUDES)?;
-    tonic_prost_build::configure()
+    let mut config = tonic_prost_build::configure();
+    for member in BOXED {
+        config = config.boxed(format!(".holdpoint.v1.{member}"));
+    }
+    config
         .bytes(".")
         .extern_path(".google.rpc.Status", "::tonic_types::pb::Status")
         .extern_path(".google.protobuf.Struct", "crate::proto::Document")

@@ -174,7 +174,7 @@ impl<'c> Draft<'c> {
 
     /// The job's new head, told by an event.
     pub(super) fn record_job(&mut self, kind: JobEventType, job: Job) {
-        self.record(kind, |event| event.job = Some(job));
+        self.record(kind, |event| event.job = Some(job.into()));
     }
 
     /// A step that changed, with others that changed with it. `current` are the current steps from now on, where they are
@@ -196,9 +196,9 @@ impl<'c> Draft<'c> {
             further.iter().chain([&step]).find(|step| step.step_id == id)
         });
         self.record(kind, |event| {
-            event.step = Some(step);
+            event.step = Some(step.into());
             event.further_steps = further;
-            event.job = job;
+            event.job = job.map(Into::into);
         });
     }
 

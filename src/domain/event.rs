@@ -12,26 +12,26 @@ use crate::proto::v1::{Assignee, Job, JobEvent, JobEventType, JobSummary};
 /// When the event does not follow on the state's revision: a gap would be a lost event.
 pub fn evolve(state: &mut JobState, event: &JobEvent) {
     assert_eq!(event.revision, state.job.revision + 1, "the events of a job follow on one another");
-    if let Some(job) = &event.job {
+    if let Some(job) = event.job.as_deref() {
         state.job = job.clone();
     }
-    for step in event.step.iter().chain(&event.further_steps) {
+    for step in event.step.as_deref().into_iter().chain(&event.further_steps) {
         state.steps.insert(step.step_id.clone(), step.clone());
     }
     for step_id in &event.removed_step_ids {
         state.steps.remove(step_id);
     }
-    if let Some(report) = &event.report {
+    if let Some(report) = event.report.as_deref() {
         state.reports.insert(report.unique_step_id().to_owned(), report.clone());
     }
-    if let Some(hold) = &event.hold {
+    if let Some(hold) = event.hold.as_deref() {
         state.holds.insert(hold.hold_id.clone(), hold.clone());
     }
     if let Some(told) = &event.workflow_instance {
         let instance = state.instances.entry(told.workflow_instance_id.clone()).or_default();
         state.counts.attempts += u64::from(instance.evolve(told));
     }
-    if let Some(task) = &event.task {
+    if let Some(task) = event.task.as_deref() {
         state.counts.tasks += u64::from(event.r#type() == JobEventType::TaskCreated);
         state.tasks.insert(task.id.clone(), task.clone());
     }

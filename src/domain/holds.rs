@@ -259,7 +259,7 @@ fn lift(draft: &mut Draft<'_>, mut hold: Hold, cause: HoldReleaseCause) {
 fn record(draft: &mut Draft<'_>, kind: JobEventType, hold: Hold, mut step: Step) {
     draft.record(kind, |event| {
         step.update_time = event.time;
-        event.hold = Some(hold);
-        event.step = Some(step);
+        event.hold = Some(hold.into());
+        event.step = Some(step.into());
     });
 }

@@ -187,7 +187,7 @@ impl CreateJob {
             job.current_assignees = steps::assignees(starts.iter());
         }
         draft.record(JobEventType::JobCreated, |event| {
-            event.job = Some(job);
+            event.job = Some(job.into());
             event.further_steps = given;
         });
         for step in starts {

@@ -54,7 +54,7 @@ impl UpdateTask {
             let ends = before.is_open() && !task.is_open();
             let kind = if ends { JobEventType::TaskCompleted } else { JobEventType::TaskUpdated };
             let step_id = task.step_id.clone();
-            draft.record(kind, |event| event.task = Some(task));
+            draft.record(kind, |event| event.task = Some(task.into()));
             if ends {
                 tasks::follow_if_linked(&mut draft, &step_id, &self.task_id);
             }

@@ -86,7 +86,7 @@ fn record_reopened(draft: &mut Draft<'_>, kept: Vec<String>) {
     job.objective_code = None;
     job.set_status(JobStatus::Active);
     draft.record(JobEventType::JobReopened, |event| {
-        event.job = Some(job);
+        event.job = Some(job.into());
         event.further_steps = set_aside;
     });
 }

@@ -140,7 +140,7 @@ impl Sync {
         if closed_by_command {
             // The status and the steps of such a job stay. What the device did is kept all the same.
             for report in news {
-                draft.record(JobEventType::ReportRecorded, |event| event.report = Some(report));
+                draft.record(JobEventType::ReportRecorded, |event| event.report = Some(report.into()));
             }
         } else {
             let mut merged = self.join(&registers);
@@ -166,7 +166,7 @@ impl Sync {
             if is_new || job != draft.state.job || !placed.set_aside.is_empty() {
                 given.extend(placed.set_aside);
                 draft.record(kind, |event| {
-                    event.job = Some(job);
+                    event.job = Some(job.into());
                     event.further_steps = given;
                 });
             }
@@ -174,12 +174,12 @@ impl Sync {
                 tasks::end(&mut draft, step, CompletionStatus::Terminated);
             }
             for step in placed.activated {
-                draft.record(JobEventType::StepActivated, |event| event.step = Some(step));
+                draft.record(JobEventType::StepActivated, |event| event.step = Some(step.into()));
             }
             for (report, step) in without_news {
                 draft.record(JobEventType::ReportRecorded, |event| {
-                    event.report = Some(report);
-                    event.step = Some(step);
+                    event.report = Some(report.into());
+                    event.step = Some(step.into());
                 });
             }
             record_reports(&mut draft, news, steps);
@@ -570,8 +570,8 @@ fn record_reports(draft: &mut Draft<'_>, news: Vec<StepReport>, mut touched: Tou
             let step = touched.get(step_id).cloned().flatten();
             let removed_step_ids = std::mem::take(&mut removed);
             draft.record(JobEventType::ReportRecorded, |event| {
-                event.report = Some(report.clone());
-                event.step = step;
+                event.report = Some(report.clone().into());
+                event.step = step.map(Into::into);
                 event.removed_step_ids = removed_step_ids;
             });
         }

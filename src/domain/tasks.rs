@@ -94,7 +94,7 @@ pub(super) fn new(draft: &mut Draft<'_>, step: &Step, deadline: Option<Timestamp
 
 /// Tells of a new task.
 pub(super) fn open(draft: &mut Draft<'_>, task: TaskStatus) {
-    draft.record(JobEventType::TaskCreated, |event| event.task = Some(task));
+    draft.record(JobEventType::TaskCreated, |event| event.task = Some(task.into()));
 }
 
 /// Ends the open task of a step, if it has one. The step is not told: that is the caller's.
@@ -121,7 +121,7 @@ pub(super) fn end_overdue(draft: &mut Draft<'_>, task_id: &str) {
 pub(super) fn complete(draft: &mut Draft<'_>, mut task: TaskStatus, outcome: CompletionStatus) {
     task.set_completion_status(outcome);
     task.completed = Some(draft.context.now);
-    draft.record(JobEventType::TaskCompleted, |event| event.task = Some(task));
+    draft.record(JobEventType::TaskCompleted, |event| event.task = Some(task.into()));
 }
 
 /// Has the step follow a task that has ended, if the task does its work now.

@@ -113,7 +113,7 @@ impl Concerned {
             for step_id in steps_done(event) {
                 self.ended.insert((entry.job.clone(), Some(step_id.to_owned())));
             }
-            if event.hold.as_ref().is_some_and(waits) {
+            if event.hold.as_deref().is_some_and(waits) {
                 self.waiting.insert(reviews::Due::Job(entry.job.clone()));
             }
         }
@@ -136,7 +136,7 @@ fn is_end(kind: JobEventType) -> bool {
 fn steps_done(event: &JobEvent) -> impl Iterator<Item = &str> {
     let done = |status| matches!(status, StepStatus::Finished | StepStatus::Skipped);
     let concerns = move |step: &&Step| done(step.status()) || step.create_time == event.time;
-    let steps = event.step.iter().chain(&event.further_steps).filter(concerns);
+    let steps = event.step.as_deref().into_iter().chain(&event.further_steps).filter(concerns);
     steps.map(|step| step.step_id.as_str()).chain(event.removed_step_ids.iter().map(String::as_str))
 }
 

@@ -118,6 +118,8 @@ impl Read {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::store::{Batch, JobKey, LogRecord, MemoryStore};
 
@@ -132,8 +134,7 @@ mod tests {
             let entry =
                 crate::proto::storage::v1::LogEntry { job_id: "x".repeat(300_000), ..Default::default() };
             let bytes = prost::Message::encode_to_vec(&entry).into();
-            let record =
-                LogRecord { sequence, job, deletes_job: false, bytes, transient: Default::default() };
+            let record = LogRecord { sequence, job, deletes_job: false, bytes, transient: Bytes::new() };
             let batch = Batch { first: sequence, entries: vec![record], writes: Vec::new() };
             store.commit(PARTITION, batch).await.unwrap();
         }

@@ -549,7 +549,7 @@ impl Records {
             self.write(key.into_bytes(), Some(Bytes::copy_from_slice(job.job_id.as_bytes())));
         }
         for event in events {
-            for step in event.step.iter().chain(&event.further_steps) {
+            for step in event.step.as_deref().into_iter().chain(&event.further_steps) {
                 self.put(Key::of(Table::Step, &job).text(&step.step_id), step);
             }
             for step_id in &event.removed_step_ids {

@@ -1102,7 +1102,7 @@ fn a_watch_can_carry_31_levels() {
         let step = SingleStep { metadata: Some(deep(levels)), ..SingleStep::default() };
         let entry = Some(StepEntry { single_step: Some(step), report_step: None });
         let report = Some(StepReport { entry, ..StepReport::default() });
-        let event = JobEvent { report, ..JobEvent::default() };
+        let event = JobEvent { report: report.map(Into::into), ..JobEvent::default() };
         let batch = WatchBatch { events: vec![event.encode_to_vec().into()], ..WatchBatch::default() };
         let kind = Some(watch_message::Kind::Batch(batch));
         is_read_whole(&WatchJobsResponse { message: Some(WatchMessage { kind, ..WatchMessage::default() }) })

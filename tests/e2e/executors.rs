@@ -88,7 +88,7 @@ async fn an_executor_finds_a_task_and_does_the_work_of_its_step() {
 
     let task = run(&client, "one").await;
     assert_eq!(to_do(&executor).await, slice::from_ref(&task));
-    assert_eq!(new_tasks.event().await.task, Some(task.clone()));
+    assert_eq!(new_tasks.event().await.task.as_deref(), Some(&task));
     assert_eq!((task.execution.as_ref(), task.launcher.as_ref()), (None, None));
     let before = client.event_types("job").await.len();
 
@@ -139,7 +139,7 @@ async fn an_executor_finds_a_task_and_does_the_work_of_its_step() {
     // It waits for somebody to finish it, and then goes on.
     client.done(Finish, "job", &["one"]).await;
     let task = run(&client, "two").await;
-    assert_eq!(new_tasks.event().await.task, Some(task.clone()));
+    assert_eq!(new_tasks.event().await.task.as_deref(), Some(&task));
     let second =
         UpdateExecutionTaskStatusRequest { sequence_id: Some(1), ..closed(&task, CompletionStatus::Warning) };
     executor.report_task(second).await;
@@ -326,7 +326,7 @@ async fn a_higher_attempt_takes_the_task_of_a_step_over() {
     assert_eq!(taken_over.launched, Some(Timestamp { seconds: 0, nanos: 110_000_000 }));
     assert_eq!(taken_over.launcher(), "bob-app");
     let event = watch.event().await;
-    assert_eq!((event.r#type(), event.task), (JobEventType::TaskUpdated, Some(taken_over)));
+    assert_eq!((event.r#type(), event.task), (JobEventType::TaskUpdated, Some(taken_over.into())));
     assert_eq!(event.workflow_instance.unwrap().attempts[0].attempt_id, 1, "it became part of that");
     let instance = client.instance("job", "run").await;
     let task_ids: Vec<_> = instance.attempts.iter().map(|attempt| attempt.task_ids.len()).collect();

@@ -88,7 +88,7 @@ async fn released(watch: &mut Watch) -> HoldRecord {
     assert_eq!((actor.kind(), actor.id.as_str()), (actor::Kind::Server, ""));
     assert_eq!((hold.released_by.as_str(), hold.release_time), ("", event.time));
     assert!(!event.step.unwrap().hold_ids.contains(&hold.hold_id));
-    hold
+    *hold
 }
 
 #[tokio::test]

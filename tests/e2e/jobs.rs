@@ -152,7 +152,7 @@ async fn a_new_job_is_as_it_was_asked_for() {
     assert_eq!(details.job.as_ref(), Some(&job));
     assert_eq!((details.steps, details.reports, details.holds), (vec![], vec![], vec![]));
     let event = &client.history("a").await[0];
-    assert_eq!(event.job.as_ref(), Some(&job));
+    assert_eq!(event.job.as_deref(), Some(&job));
     let actor = event.actor.as_ref().unwrap();
     assert_eq!((actor.id.as_str(), actor.name.as_str()), ("alice", "alice"));
 

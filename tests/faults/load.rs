@@ -520,18 +520,18 @@ fn check_records(details: &JobDetails, events: &[JobEvent]) {
     let dense: Vec<_> = (1..=details.job.as_ref().unwrap().revision).collect();
     assert_eq!(revisions, dense, "{job_id}");
     let last_report = |id: &str| {
-        let mut reports = events.iter().rev().filter_map(|event| event.report.as_ref());
+        let mut reports = events.iter().rev().filter_map(|event| event.report.as_deref());
         reports.find(|report| report.unique_step_id() == id)
     };
     for report in &details.reports {
         assert_eq!(Some(report), last_report(report.unique_step_id()), "{job_id}");
     }
     for task in &details.tasks {
-        let mut told = events.iter().rev().filter_map(|event| event.task.as_ref());
+        let mut told = events.iter().rev().filter_map(|event| event.task.as_deref());
         assert_eq!(Some(task), told.find(|told| told.id == task.id), "{job_id}");
     }
     for hold in &details.holds {
-        let mut told = events.iter().rev().filter_map(|event| event.hold.as_ref());
+        let mut told = events.iter().rev().filter_map(|event| event.hold.as_deref());
         assert_eq!(Some(hold), told.find(|told| told.hold_id == hold.hold_id), "{job_id}");
     }
 }

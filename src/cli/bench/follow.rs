@@ -258,7 +258,7 @@ mod tests {
         let report_time = Some(prost_types::Timestamp { seconds, nanos });
         let execution = Some(TaskExecution { report_time, ..TaskExecution::default() });
         let task = Some(TaskStatus { execution, ..TaskStatus::default() });
-        let event = JobEvent { task, ..JobEvent::default() };
+        let event = JobEvent { task: task.map(Into::into), ..JobEvent::default() };
         assert_eq!(change_of(&event.encode_to_vec().into()), Some(12_345));
         assert_eq!(change_of(&JobEvent::default().encode_to_vec().into()), None);
     }

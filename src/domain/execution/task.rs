@@ -286,8 +286,8 @@ impl ReportTask {
             let made = as_made(&task);
             let instance = instance.take();
             draft.record(JobEventType::TaskCreated, |event| {
-                event.task = Some(made);
-                event.workflow_instance = instance;
+                event.task = Some(made.into());
+                event.workflow_instance = instance.map(Into::into);
             });
         }
         let kind = match (ends, is_new) {
@@ -297,8 +297,8 @@ impl ReportTask {
         };
         let (task_id, step_id) = (task.id.clone(), task.step_id.clone());
         draft.record(kind, |event| {
-            event.task = Some(task);
-            event.workflow_instance = instance;
+            event.task = Some(task.into());
+            event.workflow_instance = instance.map(Into::into);
             event.event_meta.clone_from(&self.report.event_meta);
         });
         if ends {

@@ -201,7 +201,7 @@ impl ReportWorkflow {
     fn record(&self, draft: &mut Draft<'_>, kind: JobEventType, attempt: WorkflowAttempt) {
         let instance = self.place.told(draft, attempt);
         draft.record(kind, |event| {
-            event.workflow_instance = Some(instance);
+            event.workflow_instance = Some(instance.into());
             event.event_meta.clone_from(&self.report.event_meta);
         });
     }

@@ -51,7 +51,7 @@ fn event(before: Option<&Job>, after: &Job) -> JobEvent {
         revision: 3,
         summary: Some(summary(after)),
         previous_summary: before.map(summary),
-        step: Some(Step { step_id: "s1".to_owned(), ..Step::default() }),
+        step: Some(Step { step_id: "s1".to_owned(), ..Step::default() }.into()),
         ..JobEvent::default()
     };
     event.set_type(JobEventType::ReportRecorded);

@@ -206,7 +206,7 @@ pub struct Limits {
     pub document_levels: usize,
     /// The longest page of a list.
     pub page_items: usize,
-    /// The newest events, kept in memory for all watches together.
+    /// The newest events, kept in memory for all watches together; and as much of older ones for those who have fallen behind.
     pub tail_bytes: usize,
     /// Events kept for watches to resume from: so many, or as old as `log_days`, what comes first.
     pub log_events: u64,

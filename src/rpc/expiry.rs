@@ -34,6 +34,16 @@ impl Expiry {
         Self(caller.expires.and_then(|expires| Instant::now().checked_add(left(expires))))
     }
 
+    /// Whether they are no longer good.
+    pub(super) fn has_passed(self) -> bool {
+        self.0.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// This moment, or the one when they are no longer good if that is earlier.
+    pub(super) fn or_earlier(self, moment: Instant) -> Instant {
+        self.0.map_or(moment, |at| at.min(moment))
+    }
+
     /// Returns when they are no longer good.
     pub(super) async fn passed(self) {
         match self.0 {

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, collections::VecDeque, pin::Pin, time::Duration
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use prost::Message as _;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::{expiry::Expiry, parse::WatchWish, slots::Slot, status, token};
@@ -87,6 +87,10 @@ struct Messages {
     drain: Drain,
     /// When the caller's credentials are no longer good.
     expiry: Expiry,
+    /// What ends a wait beside the watch, made once and not with each event. The timer may go off for a heartbeat that was put
+    /// off since.
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
+    timer: Pin<Box<Sleep>>,
     _slot: Slot,
 }
 
@@ -176,6 +180,7 @@ impl Messages {
                 }
             }
         };
+        let next_heartbeat = Instant::now() + heartbeat;
         let mut messages = Self {
             engine: engine.clone(),
             watch,
@@ -185,12 +190,14 @@ impl Messages {
             is_snapshot_complete,
             awaited_job_id,
             heartbeat,
-            next_heartbeat: Instant::now() + heartbeat,
+            next_heartbeat,
             event_types,
             end,
             end_position: engine.durable_position(),
+            drained: Box::pin(drain.clone().cancelled_owned()),
             drain,
             expiry,
+            timer: Box::pin(sleep_until(expiry.or_earlier(next_heartbeat))),
             _slot: slot,
         };
         messages.last_token = messages.tokens.seal(messages.watch.position());
@@ -236,22 +243,25 @@ impl Messages {
 
     /// Waits for something to send, and makes it ready.
     async fn fill(&mut self) -> Result<(), Status> {
+        if self.drain.is_cancelled() {
+            self.last_token = self.tokens.seal(self.watch.position());
+            self.push(Kind::Draining(WatchDraining {}));
+            self.end = End::Draining;
+            return Ok(());
+        }
+        if self.expiry.has_passed() {
+            self.checkpoint();
+            self.end = End::Expired;
+            return Ok(());
+        }
         let delivery = tokio::select! {
             biased;
-            () = self.drain.cancelled() => {
-                self.last_token = self.tokens.seal(self.watch.position());
-                self.push(Kind::Draining(WatchDraining {}));
-                self.end = End::Draining;
-                return Ok(());
-            }
-            () = self.expiry.passed() => {
-                self.checkpoint();
-                self.end = End::Expired;
-                return Ok(());
-            }
             delivery = self.watch.next() => delivery,
-            // A long stretch of the log in which nothing matches: the client hears that the stream is alive.
-            () = tokio::time::sleep_until(self.next_heartbeat) => {
+            // A long stretch of the log in which nothing matches. These two are looked at on the next turn.
+            () = self.drain.cancelled() => return Ok(()),
+            () = self.expiry.passed() => return Ok(()),
+            // The client hears that the stream is alive.
+            () = sleep_until(self.next_heartbeat) => {
                 self.checkpoint();
                 return Ok(());
             }
@@ -284,13 +294,17 @@ impl Messages {
     }
 
     async fn wait(&mut self) {
+        if self.timer.is_elapsed() {
+            self.timer.as_mut().reset(self.expiry.or_earlier(self.next_heartbeat));
+        }
         tokio::select! {
             () = self.watch.changed() => {}
-            () = self.drain.cancelled() => {}
-            () = self.expiry.passed() => {}
-            () = tokio::time::sleep_until(self.next_heartbeat) => {
-                self.watch.pass_on();
-                self.checkpoint();
+            () = self.drained.as_mut() => {}
+            () = self.timer.as_mut() => {
+                if self.next_heartbeat <= Instant::now() {
+                    self.watch.pass_on();
+                    self.checkpoint();
+                }
             }
         }
     }

@@ -11,7 +11,7 @@
 //! well, and once a sync has failed, all that follow in the process fail.
 //!
 //! Whether the linker did so is not left to faith: calls are counted, and opening a store proves that a flush is one.
-//! This is the only module with unsafe code: symbols without mangling, and calls into the C library.
+//! This is the only module of the library with unsafe code: symbols without mangling, and calls into the C library.
 #![allow(unsafe_code, reason = "the symbol that sled's barrier is linked to can be replaced in no other way")]
 
 use std::{fs::File, io, path::Path};

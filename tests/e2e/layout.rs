@@ -9,7 +9,9 @@ use std::{
 use super::harness::project;
 
 /// What each module at the top of the crate may import of the others.
-const IMPORTS: [(&str, &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
+    // Of the binary.
+    ("allocator", &[]),
     ("auth", &["config", "proto"]),
     ("cli", &["config", "engine", "proto", "store"]),
     ("config", &[]),
@@ -27,7 +29,8 @@ const IMPORTS: [(&str, &[&str]); 12] = [
 ];
 
 /// Words that stand only in these places: files, or directories with all that is in them.
-const WORDS: [(&str, &[&str]); 7] = [
+const WORDS: [(&str, &[&str]); 8] = [
+    ("tikv_jemallocator", &["allocator.rs"]),
     ("tonic", &["auth", "cli", "proto.rs", "rpc", "server", "server.rs"]),
     // The crate: the store has a module of the same name.
     ("::sled::", &["store/sled"]),

@@ -327,7 +327,7 @@ async fn batches(messages: &mut Messages) -> Vec<(String, WatchBatch)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_batch_is_larger_than_a_mebibyte() {
+async fn no_batch_is_larger_than_it_may_be() {
     let subject = Subject::new().await;
     let mut now = subject.watch_jobs(WatchJobsRequest { start: 2, ..WatchJobsRequest::default() }).await;
     // Sizes at which the members' own lengths and tags are what is too much.

@@ -1,5 +1,8 @@
 //! The log as those read it who have fallen behind the tail: a stretch at a time, each read and decoded once for all who
 //! come to it soon after one another, as they do when many begin with the oldest event.
+//!
+//! It is read by the first who comes, in a turn of its stream. Stores answer that read without a pause; one that did not would have
+//! all wait for a client that does not read.
 
 use std::{
     collections::VecDeque,

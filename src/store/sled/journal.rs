@@ -7,7 +7,8 @@
 //!
 //! A checkpoint writes what is in the files into sled. Then they go, but for one that is kept to be written over: to make
 //! durable what lies over something else costs a disk half of what a file that grows does. So frames of earlier commits may lie
-//! behind the last one of a file. Their numbers are lower, and nothing is read out of them.
+//! behind the last one of a file, and in them whatever clients sent. Each file has a mark of its own, which its frames begin
+//! with and nobody outside knows: nothing else in it is taken for a frame.
 
 use std::{
     collections::VecDeque,
@@ -17,16 +18,20 @@ use std::{
 };
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::OpenError;
 use crate::store::{StoreId, barrier};
 
 /// What a file begins with, and which layout it has.
-const MAGIC: &[u8; 4] = b"HPJ1";
-/// Magic, the store's id, the number of the first commit, and the checksum of these.
-const HEADER_BYTES: usize = 4 + 16 + 8 + 4;
-/// The checksum of what follows, the length of the changes, and the number.
-const FRAME_HEADER_BYTES: usize = 4 + 4 + 8;
+const MAGIC: &[u8; 4] = b"HPJ2";
+/// Magic, the store's id, the number of the first commit, the mark, and the checksum of these.
+const HEADER_BYTES: usize = 4 + 16 + 8 + 8 + 4;
+/// The checksum of what follows, the length of the changes, the number, and the mark.
+const FRAME_HEADER_BYTES: usize = 4 + 4 + 8 + 8;
+
+/// What the frames of one file have in common, by chance.
+type Mark = [u8; 8];
 
 /// The name of the file that is to be written over.
 const SPARE: &str = "spare";
@@ -52,6 +57,7 @@ pub(super) struct Journal {
     directory: PathBuf,
     store: StoreId,
     file: File,
+    mark: Mark,
     /// The number of the last commit.
     number: u64,
     frame: Vec<u8>,
@@ -60,9 +66,9 @@ pub(super) struct Journal {
 impl Journal {
     /// Begins a file after a commit.
     pub(super) fn begin(directory: &Path, store: StoreId, number: u64) -> io::Result<Self> {
-        let file = create(directory, store, number + 1)?;
+        let (file, mark) = create(directory, store, number + 1)?;
         let directory = directory.to_owned();
-        Ok(Self { directory, store, file, number, frame: Vec::new() })
+        Ok(Self { directory, store, file, mark, number, frame: Vec::new() })
     }
 
     /// The number of the last commit.
@@ -74,7 +80,7 @@ impl Journal {
     pub(super) fn add(&mut self, changes: &[Change]) -> io::Result<()> {
         self.number += 1;
         self.frame.clear();
-        encode(self.number, changes, &mut self.frame);
+        encode(self.number, self.mark, changes, &mut self.frame);
         self.file.write_all(&self.frame)
     }
 
@@ -85,13 +91,15 @@ impl Journal {
 
     /// Begins another file; what was added must be durable.
     pub(super) fn rotate(&mut self) -> io::Result<()> {
-        self.file = create(&self.directory, self.store, self.number + 1)?;
+        (self.file, self.mark) = create(&self.directory, self.store, self.number + 1)?;
         Ok(())
     }
 }
 
 /// Makes a file for the commits from a number on, of the spare one if there is one. One that is there has none in it.
-fn create(directory: &Path, store: StoreId, first: u64) -> io::Result<File> {
+fn create(directory: &Path, store: StoreId, first: u64) -> io::Result<(File, Mark)> {
+    let chance = Uuid::now_v7();
+    let mark = *chance.as_bytes().last_chunk().expect("8 of 16 bytes");
     let (path, spare) = (directory.join(name(first)), directory.join(SPARE));
     let mut file = match File::options().write(true).open(&spare) {
         Ok(file) => file,
@@ -99,11 +107,11 @@ fn create(directory: &Path, store: StoreId, first: u64) -> io::Result<File> {
         Err(error) => return Err(error),
     };
     // It has its name only when it is what that says.
-    file.write_all(&header(store, first))?;
+    file.write_all(&header(store, first, mark))?;
     file.sync_all()?;
     fs::rename(&spare, &path)?;
     barrier::sync_directory(directory)?;
-    Ok(file)
+    Ok((file, mark))
 }
 
 /// Lets go of the files that have nothing after a commit, the oldest first. Nobody else makes a spare one.
@@ -138,22 +146,14 @@ pub(super) fn recover(
     let mut number = after;
     while let Some(Named { first, path }) = files.pop_front() {
         let bytes = fs::read(&path).map_err(OpenError::io("read", &path))?;
-        let damaged = || OpenError::Unreadable { file: path.clone() };
         let is_last = files.is_empty();
-        let Some(frames) = frames_of(&bytes, store, first, &path)? else {
-            // Not even begun.
-            if is_last && !has_frame(&bytes, first) {
-                fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
-                break;
-            }
-            return Err(damaged());
-        };
+        let (mark, frames) = frames_of(&bytes, store, first, &path)?;
         if first > number + 1 {
             return Err(OpenError::Unreadable { file: directory.to_owned() });
         }
         let mut next = first;
         let mut rest = frames;
-        while let Some((changes, left)) = decode(rest, next) {
+        while let Some((changes, left)) = decode(rest, next, mark) {
             if next > number {
                 take(changes);
                 number = next;
@@ -161,8 +161,8 @@ pub(super) fn recover(
             (next, rest) = (next + 1, left);
         }
         // Behind the last are earlier ones, or a part of one that never counted.
-        if has_frame(rest, next) {
-            return Err(damaged());
+        if has_frame(rest, next, mark) {
+            return Err(OpenError::Unreadable { file: path });
         }
         if is_last {
             // A process that was killed may not have synced what it wrote, and all that is read here counts from now on.
@@ -172,26 +172,28 @@ pub(super) fn recover(
     Ok(number)
 }
 
-/// The frames in a file; none where it has no header.
+/// The mark of a file, and what is behind its header. A file has a whole one before it has its name.
 fn frames_of<'a>(
     bytes: &'a [u8],
     store: StoreId,
     first: u64,
     path: &Path,
-) -> Result<Option<&'a [u8]>, OpenError> {
-    let Some((found, frames)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    if *found == header(store, first) {
-        return Ok(Some(frames));
+) -> Result<(Mark, &'a [u8]), OpenError> {
+    let damaged = || OpenError::Unreadable { file: path.to_owned() };
+    let (found, frames) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or_else(damaged)?;
+    let mark: Mark = found[28..36].try_into().expect("8 bytes");
+    if *found == header(store, first, mark) {
+        return Ok((mark, frames));
     }
     let (named, sum) = found.split_at(HEADER_BYTES - 4);
     let is_whole = named.starts_with(MAGIC) && crc32fast::hash(named).to_be_bytes() == sum;
-    match uuid::Uuid::from_slice(&named[4..20]) {
+    match Uuid::from_slice(&named[4..20]) {
         Ok(other) if is_whole && other != store.0 => Err(OpenError::Foreign {
             part: path.display().to_string(),
             expected: store.0.to_string(),
             found: other.to_string(),
         }),
-        _ => Ok(None),
+        _ => Err(damaged()),
     }
 }
 
@@ -219,18 +221,19 @@ fn name(first: u64) -> String {
     format!("{first:016x}")
 }
 
-fn header(store: StoreId, first: u64) -> [u8; HEADER_BYTES] {
+fn header(store: StoreId, first: u64, mark: Mark) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     let (named, sum) = header.split_at_mut(HEADER_BYTES - 4);
     named[..4].copy_from_slice(MAGIC);
     named[4..20].copy_from_slice(store.0.as_bytes());
-    named[20..].copy_from_slice(&first.to_be_bytes());
+    named[20..28].copy_from_slice(&first.to_be_bytes());
+    named[28..].copy_from_slice(&mark);
     sum.copy_from_slice(&crc32fast::hash(named).to_be_bytes());
     header
 }
 
 /// Puts a frame at the end of `frame`, which is empty.
-fn encode(number: u64, changes: &[Change], frame: &mut Vec<u8>) {
+fn encode(number: u64, mark: Mark, changes: &[Change], frame: &mut Vec<u8>) {
     frame.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
     for (key, value) in changes {
         frame.push(if value.is_some() { SET } else { REMOVE });
@@ -242,6 +245,7 @@ fn encode(number: u64, changes: &[Change], frame: &mut Vec<u8>) {
     let length = length(frame.len() - FRAME_HEADER_BYTES);
     frame[4..8].copy_from_slice(&length);
     frame[8..16].copy_from_slice(&number.to_be_bytes());
+    frame[16..24].copy_from_slice(&mark);
     let sum = crc32fast::hash(&frame[4..]);
     frame[..4].copy_from_slice(&sum.to_be_bytes());
 }
@@ -256,17 +260,18 @@ fn length(bytes: usize) -> [u8; 4] {
 }
 
 /// The changes in the frame of a commit, and what follows it; none where it is not whole.
-fn decode(bytes: &[u8], number: u64) -> Option<(Vec<Change>, &[u8])> {
-    let (content, rest) = frame(bytes, number)?;
+fn decode(bytes: &[u8], number: u64, mark: Mark) -> Option<(Vec<Change>, &[u8])> {
+    let (content, rest) = frame(bytes, number, mark)?;
     Some((changes(content)?, rest))
 }
 
 /// The content of the frame with a number at the beginning of some bytes, and what follows it.
-fn frame(bytes: &[u8], number: u64) -> Option<(&[u8], &[u8])> {
+fn frame(bytes: &[u8], number: u64, mark: Mark) -> Option<(&[u8], &[u8])> {
     let (sum, after) = bytes.split_first_chunk::<4>()?;
     let (length, after) = after.split_first_chunk::<4>()?;
     let (found, after) = after.split_first_chunk::<8>()?;
-    if u64::from_be_bytes(*found) != number {
+    let (marked, after) = after.split_first_chunk::<8>()?;
+    if u64::from_be_bytes(*found) != number || *marked != mark {
         return None;
     }
     let (content, rest) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
@@ -274,12 +279,13 @@ fn frame(bytes: &[u8], number: u64) -> Option<(&[u8], &[u8])> {
     (crc32fast::hash(summed) == u32::from_be_bytes(*sum)).then_some((content, rest))
 }
 
-/// Whether a frame of a commit, or of one that could follow it in so many bytes, is anywhere in them.
-fn has_frame(bytes: &[u8], number: u64) -> bool {
-    let numbers = number..=number + (bytes.len() / FRAME_HEADER_BYTES) as u64;
-    (0..bytes.len().saturating_sub(FRAME_HEADER_BYTES - 1)).any(|at| {
-        let found = bytes[at + 8..].first_chunk().map(|number| u64::from_be_bytes(*number));
-        found.is_some_and(|found| numbers.contains(&found) && frame(&bytes[at..], found).is_some())
+/// Whether a frame of a commit, or of a later one, is anywhere in some bytes of a file.
+fn has_frame(bytes: &[u8], number: u64, mark: Mark) -> bool {
+    let places = bytes.windows(FRAME_HEADER_BYTES).enumerate();
+    let mut marked = places.filter(|(_, header)| header.ends_with(&mark));
+    marked.any(|(at, header)| {
+        let found = header[8..].first_chunk().map(|number| u64::from_be_bytes(*number));
+        found.is_some_and(|found| found >= number && frame(&bytes[at..], found, mark).is_some())
     })
 }
 
@@ -307,12 +313,13 @@ fn part(bytes: &mut &[u8]) -> Option<Bytes> {
 /// Reads anything as frames.
 #[cfg(any(test, fuzzing))]
 pub(super) fn fuzz(bytes: &[u8]) {
+    let mark = bytes.get(16..24).and_then(|mark| mark.try_into().ok()).unwrap_or_default();
     for number in 0..3 {
-        if let Some((changes, rest)) = decode(bytes, number) {
+        if let Some((changes, rest)) = decode(bytes, number, mark) {
             let mut again = Vec::new();
-            encode(number, &changes, &mut again);
+            encode(number, mark, &changes, &mut again);
             assert_eq!([&again, rest].concat(), bytes);
-            assert!(has_frame(bytes, number));
+            assert!(has_frame(bytes, number, mark));
         }
     }
     let _ = changes(bytes);
@@ -321,7 +328,6 @@ pub(super) fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
-    use uuid::Uuid;
 
     use super::*;
 
@@ -381,10 +387,16 @@ mod tests {
         let last = |place: &TempDir| place.path().join(name(4));
         let whole = fs::read(last(&written())).unwrap();
         let frame = (whole.len() - HEADER_BYTES) / 3;
-        for length in 0..whole.len() {
+        // What has a name has a header.
+        for length in 0..HEADER_BYTES {
             let place = written();
             fs::write(last(&place), &whole[..length]).unwrap();
-            let number = 3 + (length.saturating_sub(HEADER_BYTES) / frame) as u64;
+            assert!(recovered(&place, 0).is_err(), "{length}");
+        }
+        for length in HEADER_BYTES..whole.len() {
+            let place = written();
+            fs::write(last(&place), &whole[..length]).unwrap();
+            let number = 3 + ((length - HEADER_BYTES) / frame) as u64;
             assert_eq!(recovered(&place, 0), Ok((number, usize::try_from(number).unwrap())), "{length}");
             // It goes on from there.
             let mut journal = Journal::begin(place.path(), STORE, number).unwrap();
@@ -427,6 +439,30 @@ mod tests {
         damaged[HEADER_BYTES + 20] ^= 1;
         fs::write(place.path().join(name(7)), &damaged).unwrap();
         assert!(recovered(&place, 3).is_err());
+    }
+
+    #[test]
+    fn what_clients_sent_is_taken_for_no_frame() {
+        let place = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(place.path(), STORE, 0).unwrap();
+        // Of the numbers that may come, with marks that can be guessed, and with that of the file in which it is then.
+        let mut forged = Vec::new();
+        for number in 0..50 {
+            for mark in [[0; 8], *b"guessed!", journal.mark] {
+                let mut frame = Vec::new();
+                encode(number, mark, &[(Bytes::from("a key"), Some(Bytes::from("forged")))], &mut frame);
+                forged.extend(frame);
+            }
+        }
+        journal.add(&[(Bytes::from("key"), Some(forged.into()))]).unwrap();
+        journal.rotate().unwrap();
+        remove_to(place.path(), 1).unwrap();
+        drop(Journal::begin(place.path(), STORE, 1).unwrap());
+        let mut taken = 0;
+        let number = recover(place.path(), STORE, 1, |_| taken += 1).unwrap();
+        assert_eq!((number, taken), (1, 0));
+        let length = fs::metadata(place.path().join(name(2))).unwrap().len();
+        assert!(length > 3_000, "it lies there: {length} bytes");
     }
 
     #[test]

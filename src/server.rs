@@ -48,6 +48,7 @@ mod accept;
 #[path = "../tests/shared/certificates.rs"]
 #[allow(dead_code, reason = "the tests here do not need all of it")]
 mod certificates;
+mod gather;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -24,7 +24,7 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 /// How many heads are looked at before others get their turn.
 const HEADS_PER_TURN: usize = 32;
 
-/// How many index places are read at once.
+/// How many index places are read at once at most.
 const PLACES_PER_READ: usize = 512;
 
 /// How often runs are read beside the writer before the writer is asked for a moment of rest.
@@ -77,9 +77,12 @@ impl Engine {
         let mut jobs = Vec::new();
         let mut looked_at = 0;
         let mut bytes = 0;
+        // Where each place has a job that matches, one more than the page has tells whether there are more.
+        let mut places_wanted = PLACES_PER_READ.min(limit + 1);
         loop {
-            let places = self.places(org, filter, order, after.clone()).await?;
-            let is_last = places.len() < PLACES_PER_READ;
+            let places = self.places(org, filter, order, after.clone(), places_wanted).await?;
+            let is_last = places.len() < places_wanted;
+            places_wanted = PLACES_PER_READ;
             for place in places {
                 if jobs.len() == limit || looked_at == HEADS_PER_PAGE_MAX {
                     return Ok(ListPage { jobs, next: after });
@@ -112,7 +115,7 @@ impl Engine {
         let mut count = 0;
         let mut after = None;
         loop {
-            let places = self.places(org, filter, ListOrder::OldestFirst, after).await?;
+            let places = self.places(org, filter, ListOrder::OldestFirst, after, PLACES_PER_READ).await?;
             let is_last = places.len() < PLACES_PER_READ;
             after = places.last().cloned();
             if by_index_alone {
@@ -133,20 +136,21 @@ impl Engine {
         }
     }
 
-    /// The next places where jobs can match, in order: fewer than [`PLACES_PER_READ`] only where there are no more.
+    /// The next places where jobs can match, in order: fewer than the limit only where there are no more.
     async fn places(
         &self,
         org: &str,
         filter: &Filter,
         order: ListOrder,
         after: Option<IndexPlace>,
+        limit: usize,
     ) -> Result<Vec<IndexPlace>, Error> {
         let page = IndexPage {
             after,
             reverse: order == ListOrder::NewestFirst,
             from: filter.wanted.create_time_from,
             before: filter.wanted.create_time_before,
-            limit: PLACES_PER_READ,
+            limit,
         };
         let mut places = Vec::new();
         if filter.job_ids().is_empty() {
@@ -172,7 +176,7 @@ impl Engine {
         if page.reverse {
             places.reverse();
         }
-        places.truncate(PLACES_PER_READ);
+        places.truncate(limit);
         Ok(places)
     }
 

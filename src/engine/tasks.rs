@@ -56,9 +56,12 @@ impl Engine {
     ) -> Result<TaskPage, Error> {
         let mut page = TaskPage::default();
         let (mut looked_at, mut bytes) = (0, 0);
+        // Where each place has a task that matches, one more than the page has tells whether there are more.
+        let mut places_wanted = PLACES_PER_READ.min(limit + 1);
         loop {
-            let places = self.task_places(org, filter, order, after.clone(), PLACES_PER_READ).await?;
-            let is_last = places.len() < PLACES_PER_READ;
+            let places = self.task_places(org, filter, order, after.clone(), places_wanted).await?;
+            let is_last = places.len() < places_wanted;
+            places_wanted = PLACES_PER_READ;
             for (place, job) in places {
                 let matching = self.task_at(&place, &job).await?.filter(|task| matches(filter, task));
                 let size = matching.as_ref().map_or(0, TaskStatus::encoded_len);

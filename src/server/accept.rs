@@ -17,10 +17,10 @@ use tokio::{
     time::{self, Instant, Sleep},
 };
 use tokio_rustls::server::TlsStream;
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::tls::Tls;
+use super::{gather::Gather, tls::Tls};
 
 #[cfg(test)]
 mod tests;
@@ -38,8 +38,9 @@ pub(super) fn connections(
     tls: Option<Arc<Tls>>,
     patience: Duration,
     connections_max: usize,
-) -> impl Stream<Item = io::Result<Connection>> {
+) -> impl Stream<Item = io::Result<Gather<Connection>>> {
     at_most(HANDSHAKES_MAX, listener, tls, patience, connections_max)
+        .map(|connection| connection.map(Gather::new))
 }
 
 /// The same, with so many handshakes under way.

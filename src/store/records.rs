@@ -148,6 +148,11 @@ impl Records {
         self.read(Key::of(Table::Job, job)).await
     }
 
+    /// The same as it is stored: equal where nothing of the job has changed.
+    pub async fn encoded_job(&self, job: &JobKey) -> Result<Option<Bytes>> {
+        self.get(&Key::of(Table::Job, job).into_bytes()).await
+    }
+
     /// The id of the job that a client knows under an id of its own.
     pub async fn job_id(&self, org: &str, client_job_id: &str) -> Result<Option<String>> {
         let key = Key::new(Table::Client, org).text(client_job_id).into_bytes();

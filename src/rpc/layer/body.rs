@@ -17,10 +17,17 @@ use super::{
 };
 use crate::rpc::status;
 
+/// What h2 gathers with other frames: it writes longer ones by themselves (see `server/gather.rs`).
+const PIECE_BYTES: usize = 1023;
+/// Messages of this size and more go as they are: copying them costs more than to write them by themselves.
+const CUT_BYTES_MAX: usize = 8 * 1024;
+
 /// The body of a response, bounded by the deadline of its call.
 #[derive(Debug)]
 pub struct ResponseBody {
     inner: Body,
+    /// Of the message that is sent in pieces, what is left.
+    rest: Bytes,
     alarm: Alarm,
     wire: Wire,
     trace: Trace,
@@ -34,13 +41,16 @@ impl ResponseBody {
         mut trace: Trace,
     ) -> Response<Self> {
         trace.end_if_told(response.headers());
-        response.map(|inner| Self { inner, alarm: Alarm::new(deadline), wire, trace })
+        response.map(|inner| Self { inner, rest: Bytes::new(), alarm: Alarm::new(deadline), wire, trace })
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         // A stream that always has more would otherwise never come to its deadline.
         if self.alarm.has_passed() && !self.trace.has_ended() {
             return self.expire();
+        }
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
         }
         match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
@@ -66,13 +76,26 @@ impl ResponseBody {
                 self.trace.end_if_told(&trailers);
                 Frame::trailers(trailers)
             }
-            Err(frame) => frame,
+            Err(frame) => match frame.into_data() {
+                Ok(data) if (PIECE_BYTES + 1..CUT_BYTES_MAX).contains(&data.len()) => {
+                    self.rest = data;
+                    self.piece()
+                }
+                Ok(data) => Frame::data(data),
+                Err(frame) => frame,
+            },
         }
+    }
+
+    /// The next piece of a message that is sent in pieces.
+    fn piece(&mut self) -> Frame<Bytes> {
+        let bytes = PIECE_BYTES.min(self.rest.len());
+        Frame::data(self.rest.split_to(bytes))
     }
 
     /// Ends the body, and lets go of what made it.
     fn expire(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.inner = Body::empty();
+        (self.inner, self.rest) = (Body::empty(), Bytes::new());
         self.trace.end(Code::DeadlineExceeded);
         Poll::Ready(Some(Ok(Frame::trailers(trailers_of(&status::deadline_exceeded())))))
     }
@@ -92,6 +115,6 @@ impl http_body::Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 }

@@ -129,6 +129,30 @@ async fn a_call_without_an_answer_ends_at_its_deadline() {
     );
 }
 
+/// See `server/gather.rs`.
+#[tokio::test]
+async fn messages_go_in_pieces_that_are_gathered_unless_they_are_large() {
+    let gate = gate(&Limits::default());
+    let rows: [(usize, &[usize]); 5] =
+        [(1, &[1]), (1023, &[1023]), (1024, &[1023, 1]), (2500, &[1023, 1023, 454]), (8192, &[8192])];
+    for (bytes, expected) in rows {
+        let message: Bytes = (0..bytes).map(|at| at as u8).collect();
+        let sent = message.clone();
+        let response = begin(&gate, "/s/m", &[], move |_| {
+            let frames = [Frame::data(sent.clone()), data(), trailers(&Status::ok(""))];
+            async { reply(frames, true) }
+        });
+        let mut body = response.await.into_body();
+        let mut pieces = Vec::new();
+        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            pieces.extend(frame.unwrap().into_data());
+        }
+        assert_eq!(pieces.pop().unwrap(), "payload", "the next message is one of its own");
+        assert_eq!(pieces.concat(), message);
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), expected);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_at_its_deadline_with_what_it_had_sent() {
     let started = Instant::now();

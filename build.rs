@@ -53,6 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .extern_path(".google.rpc.Status", "::tonic_types::pb::Status")
         .extern_path(".google.protobuf.Struct", "crate::proto::Document")
+        .extern_path(".holdpoint.v1.GetJobResponse", "crate::proto::GetJobResponse")
+        .extern_path(".holdpoint.v1.ListJobsResponse", "crate::proto::ListJobsResponse")
         .extern_path(".holdpoint.v1.WatchBatch", "crate::proto::WatchBatch")
         .compile_fds(all)?;
     Ok(())

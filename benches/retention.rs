@@ -128,7 +128,7 @@ async fn delete_all(server: &Server) -> Outcome<()> {
         let page = client
             .list_jobs(holdpoint::proto::v1::ListJobsRequest { page_size: 500, ..Default::default() })
             .await?;
-        let jobs = page.into_inner().jobs;
+        let jobs = page.into_inner().decode_jobs()?;
         if jobs.is_empty() {
             return Ok(());
         }

@@ -63,6 +63,12 @@ impl Filter {
         self.expression.is_some()
     }
 
+    /// Whether every job matches.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.wanted == JobFilter::default() && self.mine.is_empty() && self.expression.is_none()
+    }
+
     /// Whether a job matches.
     #[must_use]
     pub fn matches_job(&self, job: &Job) -> bool {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Engine, Error, read::Views};
@@ -41,8 +42,8 @@ pub enum ListOrder {
 /// Some of the jobs that match.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListPage {
-    /// In order.
-    pub jobs: Vec<Job>,
+    /// In order; each a `Job`, left encoded.
+    pub jobs: Vec<Bytes>,
     /// Where to go on; `None`: there are no more.
     pub next: Option<IndexPlace>,
 }
@@ -78,7 +79,7 @@ impl Engine {
         let mut looked_at = 0;
         let mut bytes = 0;
         // Where each place has a job that matches, one more than the page has tells whether there are more.
-        let mut places_wanted = PLACES_PER_READ.min(limit + 1);
+        let mut places_wanted = PLACES_PER_READ.min(limit.saturating_add(1));
         loop {
             let places = self.places(org, filter, order, after.clone(), places_wanted).await?;
             let is_last = places.len() < places_wanted;
@@ -89,7 +90,7 @@ impl Engine {
                 }
                 looked_at += 1;
                 if let Some(job) = self.matching(org, filter, &place).await? {
-                    bytes += job.encoded_len();
+                    bytes += job.len();
                     if bytes > PAGE_BYTES_MAX && !jobs.is_empty() {
                         return Ok(ListPage { jobs, next: after });
                     }
@@ -215,11 +216,15 @@ impl Engine {
     }
 
     /// The job at a place, if it matches now.
-    async fn matching(&self, org: &str, filter: &Filter, place: &IndexPlace) -> Result<Option<Job>, Error> {
+    async fn matching(&self, org: &str, filter: &Filter, place: &IndexPlace) -> Result<Option<Bytes>, Error> {
         let partition = self.partition_of(org, super::Target::Job(&place.id));
         let job = JobKey { org: org.to_owned(), job_id: place.id.clone() };
-        let record = self.records(partition).job(&job).await?.filter(|record| !record.deleted);
-        Ok(record.and_then(|record| record.job).filter(|job| filter.matches_job(job)))
+        let Some(head) = self.records(partition).encoded_job(&job).await? else { return Ok(None) };
+        if filter.takes_all() {
+            return Ok(Some(head));
+        }
+        let decoded = Job::decode(head.clone()).map_err(|error| store::Error::Corrupt(error.to_string()))?;
+        Ok(filter.matches_job(&decoded).then_some(head))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Engine, Error, command::Target, logged::Logged, writer::Rest};
@@ -61,6 +62,23 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn job(&self, org: &str, target: Target<'_>, views: &Views) -> Result<Option<JobParts>, Error> {
+        let Some((partition, job)) = self.named(org, target).await? else { return Ok(None) };
+        self.job_by_key(partition, &job, views).await
+    }
+
+    /// Reads the head of a job, left encoded: a `Job`. `None`: there is none of that id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn encoded_job(&self, org: &str, target: Target<'_>) -> Result<Option<Bytes>, Error> {
+        let Some((partition, job)) = self.named(org, target).await? else { return Ok(None) };
+        let head = self.records(partition).encoded_job(&job).await?;
+        self.shared.store.settle(partition).await?;
+        Ok(head)
+    }
+
+    /// The job that is named so, and where it lives.
+    async fn named(&self, org: &str, target: Target<'_>) -> Result<Option<(Partition, JobKey)>, Error> {
         let partition = self.partition_of(org, target);
         let records = self.records(partition);
         let job_id = match target {
@@ -68,9 +86,7 @@ impl Engine {
             Target::Client(id) => records.job_id(org, id).await?,
             Target::Task(id) => records.job_of_task(org, id).await?,
         };
-        let Some(job_id) = job_id else { return Ok(None) };
-        let job = JobKey { org: org.to_owned(), job_id };
-        self.job_by_key(partition, &job, views).await
+        Ok(job_id.map(|job_id| (partition, JobKey { org: org.to_owned(), job_id })))
     }
 
     pub(super) async fn job_by_key(
@@ -79,12 +95,6 @@ impl Engine {
         job: &JobKey,
         views: &Views,
     ) -> Result<Option<JobParts>, Error> {
-        if *views == Views::default() {
-            // A head alone is one record.
-            let found = read_parts(&self.records(partition), job, views).await?;
-            self.shared.store.settle(partition).await?;
-            return Ok(found);
-        }
         let (key, views) = (job.clone(), views.clone());
         self.at_one_revision(partition, job, move |records| {
             let (job, views) = (key.clone(), views.clone());

@@ -57,7 +57,7 @@ impl Engine {
         let mut page = TaskPage::default();
         let (mut looked_at, mut bytes) = (0, 0);
         // Where each place has a task that matches, one more than the page has tells whether there are more.
-        let mut places_wanted = PLACES_PER_READ.min(limit + 1);
+        let mut places_wanted = PLACES_PER_READ.min(limit.saturating_add(1));
         loop {
             let places = self.task_places(org, filter, order, after.clone(), places_wanted).await?;
             let is_last = places.len() < places_wanted;

@@ -19,15 +19,16 @@ use crate::{
     domain::{AbortJob, CloseJob, DeleteJob, Filter},
     engine::{Command, Engine, HoldPlace, ListOrder, Origin, Target, Views},
     proto::{
+        EncodedHead, GetJobResponse, ListJobsResponse,
         storage::v1::PageToken,
         v1::{
             AbortJobRequest, AbortJobResponse, AssignStepRequest, AssignStepResponse, CloseJobRequest,
             CloseJobResponse, CountJobsRequest, CountJobsResponse, CreateJobRequest, CreateJobResponse,
             DeleteJobRequest, DeleteJobResponse, ExcludeJobRequest, ExcludeJobResponse, GetJobRequest,
-            GetJobResponse, JobActionType, JobEvent, JobOrder, ListHoldsRequest, ListHoldsResponse,
-            ListJobEventsRequest, ListJobEventsResponse, ListJobsRequest, ListJobsResponse,
-            PerformJobActionRequest, PerformJobActionResponse, ReopenJobRequest, ReopenJobResponse,
-            UpdateJobRequest, UpdateJobResponse, WatchJobRequest, WatchJobsRequest, job_service_server,
+            JobActionType, JobDetails, JobEvent, JobOrder, ListHoldsRequest, ListHoldsResponse,
+            ListJobEventsRequest, ListJobEventsResponse, ListJobsRequest, PerformJobActionRequest,
+            PerformJobActionResponse, ReopenJobRequest, ReopenJobResponse, UpdateJobRequest,
+            UpdateJobResponse, WatchJobRequest, WatchJobsRequest, job_service_server,
         },
     },
     store::{IndexPlace, Sequence},
@@ -231,15 +232,21 @@ impl job_service_server::JobService for JobService {
         violations.check()?;
         token?;
 
-        let parts = self.engine.job(&caller.org, target, &views).await;
-        let parts = parts.map_err(|error| status::from_engine(id, error))?;
-        let Some(parts) = parts else { return Err(status::job_not_found(key, id)) };
+        let (engine, not_found) = (&self.engine, || status::job_not_found(key, id));
+        if views == Views::default() {
+            let head = engine.encoded_job(&caller.org, target).await;
+            let job = head.map_err(|error| status::from_engine(id, error))?.ok_or_else(not_found)?;
+            let details = Some(EncodedHead { job }.encode_to_vec().into());
+            return Ok(Response::new(GetJobResponse { details, ..GetJobResponse::default() }));
+        }
+        let parts = engine.job(&caller.org, target, &views).await;
+        let parts = parts.map_err(|error| status::from_engine(id, error))?.ok_or_else(not_found)?;
         let last = parts.reports.last().filter(|_| parts.more_reports);
         let next = last.map(|report| report.unique_step_id().to_owned());
         let next_reports_page_token =
             next.map(|id| token::seal(&PageToken { scope: scope.into(), id, ..PageToken::default() }));
         Ok(Response::new(GetJobResponse {
-            details: Some(parts.into()),
+            details: Some(JobDetails::from(parts).encode_to_vec().into()),
             next_reports_page_token: next_reports_page_token.unwrap_or_default(),
         }))
     }

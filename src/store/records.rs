@@ -20,6 +20,7 @@ use super::{
 use crate::{
     domain::{Counts, Dependency, InstanceState, JobState, joins_attempt, summary, version_number},
     proto::{
+        EncodedJobRecord,
         storage::v1::{InstanceRecord, JobRecord, SyncRecord},
         v1::{
             Assignee, Hold, Job, JobEvent, JobEventType, JobStatus, JobSummary, Step, StepReport, TaskStatus,
@@ -148,9 +149,10 @@ impl Records {
         self.read(Key::of(Table::Job, job)).await
     }
 
-    /// The same as it is stored: equal where nothing of the job has changed.
+    /// The head of a job that is not deleted, left encoded. It is another one where anything of the job has changed.
     pub async fn encoded_job(&self, job: &JobKey) -> Result<Option<Bytes>> {
-        self.get(&Key::of(Table::Job, job).into_bytes()).await
+        let record: Option<EncodedJobRecord> = self.read(Key::of(Table::Job, job)).await?;
+        Ok(record.filter(|record| !record.deleted).map(|record| record.job))
     }
 
     /// The id of the job that a client knows under an id of its own.

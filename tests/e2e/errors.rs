@@ -118,7 +118,7 @@ async fn every_reason_is_given_by_some_call() {
     let synced = {
         let request =
             GetJobRequest { client_job_id: metadata_of(&device_body()).0, ..GetJobRequest::default() };
-        let details = client.jobs.clone().get_job(request).await.unwrap().into_inner().details;
+        let details = client.jobs.clone().get_job(request).await.unwrap().into_inner().decode_details();
         details.unwrap().job.unwrap().job_id
     };
     let reused = UpdateJobRequest { request_id: "one".to_owned(), ..update("open", titled("b")) };

@@ -362,7 +362,7 @@ impl Client {
         let request = GetJobRequest { views: views.map(Into::into).to_vec(), ..get(job_id) };
         let reply = self.jobs.clone().get_job(request).await.unwrap().into_inner();
         assert_eq!(reply.next_reports_page_token, "");
-        reply.details.unwrap()
+        reply.decode_details().unwrap()
     }
 
     /// A step of a job, as it is now.
@@ -521,7 +521,7 @@ impl Client {
             let filter = Some(filter.clone());
             let request = ListJobsRequest { filter, order: order.into(), page_size, page_token };
             let page = clients.list_jobs(request).await.unwrap().into_inner();
-            jobs.extend(page.jobs);
+            jobs.extend(page.decode_jobs().unwrap());
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return jobs;

@@ -73,7 +73,7 @@ async fn with_jobs(client: &Client) {
 async fn id_of(client: &Client, client_job_id: &str) -> String {
     let request = GetJobRequest { client_job_id: client_job_id.to_owned(), ..GetJobRequest::default() };
     let reply = client.jobs.clone().get_job(request).await.unwrap().into_inner();
-    reply.details.unwrap().job.unwrap().job_id
+    reply.decode_details().unwrap().job.unwrap().job_id
 }
 
 /// What a call does: the events that it makes, in whichever jobs, or its refusal.

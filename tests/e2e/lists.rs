@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use holdpoint::proto::v1::{
-    BasicSyncRequest, CountJobsRequest, ErrorReason, GetJobRequest, Job, JobFilter, JobOrder, JobStatus,
-    ListJobEventsRequest, ListJobsRequest, ListJobsResponse, SyncMetadata, UpdateJobRequest,
+use holdpoint::proto::{
+    ListJobsResponse,
+    v1::{
+        BasicSyncRequest, CountJobsRequest, ErrorReason, GetJobRequest, Job, JobFilter, JobOrder, JobStatus,
+        ListJobEventsRequest, ListJobsRequest, SyncMetadata, UpdateJobRequest,
+    },
 };
 use prost::Message as _;
 use prost_types::{FieldMask, Timestamp, Value};
@@ -286,7 +289,7 @@ async fn list_while(
     let mut listed: Vec<Job> = Vec::new();
     loop {
         let page = page(client, request.clone()).await;
-        listed.extend(page.jobs);
+        listed.extend(page.decode_jobs().unwrap());
         if page.next_page_token.is_empty() {
             return listed;
         }

@@ -462,7 +462,7 @@ async fn the_reports_of_a_job_come_by_pages() {
     let mut ids = Vec::new();
     loop {
         let page = client.jobs.clone().get_job(request.clone()).await.unwrap().into_inner();
-        let details = page.details.unwrap();
+        let details = page.decode_details().unwrap();
         assert_eq!(details.job.unwrap().revision, 27);
         pages.push(details.reports.len());
         ids.extend(details.reports.iter().map(|report| report.unique_step_id().to_owned()));

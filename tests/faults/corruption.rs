@@ -6,8 +6,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use holdpoint::proto::v1::{
-    GetJobRequest, GetJobResponse, JobEvent, JobFilter, JobView, ListJobEventsRequest, ListJobsRequest,
+use holdpoint::proto::{
+    GetJobResponse,
+    v1::{GetJobRequest, JobEvent, JobFilter, JobView, ListJobEventsRequest, ListJobsRequest},
 };
 use tonic::Code;
 
@@ -55,7 +56,7 @@ async fn job_ids(client: &mut Client) -> Result<Vec<String>, tonic::Status> {
     let request =
         ListJobsRequest { filter: Some(JobFilter::default()), page_size: 1000, ..ListJobsRequest::default() };
     let reply = soon(client.jobs.list_jobs(request)).await?.into_inner();
-    let mut ids: Vec<_> = reply.jobs.into_iter().map(|job| job.job_id).collect();
+    let mut ids: Vec<_> = reply.decode_jobs().unwrap().into_iter().map(|job| job.job_id).collect();
     ids.sort();
     Ok(ids)
 }

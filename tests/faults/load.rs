@@ -410,7 +410,7 @@ async fn read_all(client: &mut Client) -> Jobs {
     loop {
         let request = ListJobsRequest { page_size: 1000, page_token, ..ListJobsRequest::default() };
         let page = soon(client.jobs.list_jobs(request)).await.unwrap().into_inner();
-        for job in page.jobs {
+        for job in page.decode_jobs().unwrap() {
             let found = read_job(client, &job).await;
             jobs.insert(job.job_id, found);
         }
@@ -444,12 +444,12 @@ async fn details(client: &mut Client, job_id: &str) -> JobDetails {
         ..GetJobRequest::default()
     };
     let page = soon(client.jobs.get_job(request.clone())).await.unwrap().into_inner();
-    let mut details = page.details.unwrap();
+    let mut details = page.decode_details().unwrap();
     request.reports_page_token = page.next_reports_page_token;
     request.views = vec![JobView::Reports.into()];
     while !request.reports_page_token.is_empty() {
         let page = soon(client.jobs.get_job(request.clone())).await.unwrap().into_inner();
-        details.reports.extend(page.details.unwrap().reports);
+        details.reports.extend(page.decode_details().unwrap().reports);
         request.reports_page_token = page.next_reports_page_token;
     }
     details

@@ -144,7 +144,7 @@ async fn a_snapshot_has_the_parts_that_were_asked_for() {
     let mut watch = client.watch(all).await;
     let (_, kind) = watch.next().await.unwrap().unwrap();
     let get = GetJobRequest { job_id, views: vec![JobView::Steps.into()], ..GetJobRequest::default() };
-    let read = soon(client.jobs.get_job(get)).await.unwrap().into_inner().details.unwrap();
+    let read = soon(client.jobs.get_job(get)).await.unwrap().into_inner().decode_details().unwrap();
     let Kind::Batch(batch) = kind else { panic!("{kind:?}") };
     assert_eq!(batch.decode_snapshots().unwrap(), [read], "as GetJob has it");
     drop((stream, watch, client));

@@ -25,8 +25,8 @@ use crate::{
         Place, PublishWorkflow, Report, ReportTask, ReportWorkflow, Sync, Told, UpdateJob, evolve, summary,
     },
     engine::{
-        Command, Delivery, Engine, Environment, Error, ListOrder, Options, Origin, Position, RequestStamp,
-        Start, Target, Views, Watch, WatchError, WatchScope,
+        Command, Delivery, Engine, Environment, Error, ListOrder, ListPage, Options, Origin, Position,
+        RequestStamp, Start, Target, Views, Watch, WatchError, WatchScope,
     },
     proto::{
         Document,
@@ -387,7 +387,12 @@ pub(super) async fn listed(engine: &Engine, wanted: &JobFilter) -> BTreeMap<Stri
     let filter = Filter::new(wanted.clone(), Vec::new(), None);
     let page = engine.list(ORG, &filter, ListOrder::OldestFirst, None, usize::MAX).await.unwrap();
     assert_eq!(page.next, None);
-    page.jobs.into_iter().map(|job| (job.job_id.clone(), job)).collect()
+    decoded(&page).into_iter().map(|job| (job.job_id.clone(), job)).collect()
+}
+
+/// The jobs on a page.
+pub(super) fn decoded(page: &ListPage) -> Vec<Job> {
+    page.jobs.iter().map(|job| Job::decode(job.clone()).unwrap()).collect()
 }
 
 /// The jobs that match, as a watcher knows them from what it was sent. Checks what a watch promises on the way.

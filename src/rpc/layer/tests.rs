@@ -144,7 +144,8 @@ async fn messages_go_in_pieces_that_are_gathered_unless_they_are_large() {
         });
         let mut body = response.await.into_body();
         let mut pieces = Vec::new();
-        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+        {
             pieces.extend(frame.unwrap().into_data());
         }
         assert_eq!(pieces.pop().unwrap(), "payload", "the next message is one of its own");

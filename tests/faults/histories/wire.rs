@@ -63,7 +63,7 @@ pub async fn ask(client: &mut Client, known: &Known, asked: &Asked) -> Result<An
         Asked::Get => {
             let views = vec![JobView::Holds.into()];
             let request = GetJobRequest { job_id, views, ..GetJobRequest::default() };
-            let details = soon(client.jobs.get_job(request)).await?.into_inner().details.unwrap();
+            let details = soon(client.jobs.get_job(request)).await?.into_inner().decode_details().unwrap();
             let job = details.job.unwrap();
             return Ok(Answered::Job {
                 revision: revision(&job),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    super::kit::ORG,
+    super::kit::{ORG, decoded},
     asks::{Answer, Ask, Known},
     disk::Disk,
     faulty::Simulated,
@@ -283,7 +283,7 @@ pub(super) async fn check_lists(engine: &Engine, book: &Mutex<Book>, filters: &[
         assert_eq!(count, page.jobs.len() as u64, "counted by {wanted:?}");
         let mut book = book.lock().unwrap();
         let heads = book.disk.heads();
-        book.check_list(wanted, &heads, &page.jobs);
+        book.check_list(wanted, &heads, &decoded(&page));
     }
     let tasks =
         engine.tasks(ORG, &TaskFilter::default(), ListOrder::OldestFirst, None, 10_000).await.unwrap();

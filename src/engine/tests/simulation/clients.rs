@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    super::kit::{ORG, random_filter},
+    super::kit::{ORG, decoded, random_filter},
     asks::{self, Ask, answer, of_sync},
     book::{Book, Next, Request, check_failure},
 };
@@ -296,7 +296,7 @@ impl Work {
         let filter = Filter::new(wanted.clone(), Vec::new(), None);
         let before = self.book.lock().unwrap().disk.heads();
         let page = self.engine.list(ORG, &filter, ListOrder::OldestFirst, None, usize::MAX).await;
-        read(page, |page| self.book.lock().unwrap().check_list(&wanted, &before, &page.jobs))
+        read(page, |page| self.book.lock().unwrap().check_list(&wanted, &before, &decoded(&page)))
     }
 }
 

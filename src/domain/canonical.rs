@@ -4,6 +4,8 @@
 //! what is left to do here is that null at a `Value` member is the same as its absence, and that zero has no sign: otherwise one
 //! of two equal contents would win a tie and then not be seen to have. A [`Document`](crate::proto::Document) is so already.
 
+use std::cmp::Ordering;
+
 use prost::Message;
 use prost_types::{Value, value::Kind};
 
@@ -25,9 +27,9 @@ pub(super) fn normalize_header(header: &mut SyncHeader) {
     header.job_exclusion.iter_mut().chain(&mut header.hierarchy_stack).for_each(unsign_zeros);
 }
 
-/// The bytes that order two messages that are otherwise level.
-pub(super) fn bytes(message: &impl Message) -> Vec<u8> {
-    message.encode_to_vec()
+/// Orders two messages that are otherwise level: by their bytes.
+pub(super) fn compare<M: Message + PartialEq>(left: &M, right: &M) -> Ordering {
+    if left == right { Ordering::Equal } else { left.encode_to_vec().cmp(&right.encode_to_vec()) }
 }
 
 fn drop_null(value: &mut Option<Value>) {

@@ -206,7 +206,9 @@ impl Sync {
         for (index, told) in self.reports.iter().enumerate() {
             let standing = newest.entry(unique_step_id(&told.entry)).or_insert(index);
             let other = &self.reports[*standing];
-            if compare_entries((&told.entry, told.undone), (&other.entry, other.undone)).is_gt() {
+            let is_newer =
+                || compare_entries((&told.entry, told.undone), (&other.entry, other.undone)).is_gt();
+            if *standing != index && is_newer() {
                 *standing = index;
             }
         }
@@ -566,15 +568,19 @@ fn record_reports(draft: &mut Draft<'_>, news: Vec<StepReport>, mut touched: Tou
         let before =
             draft.state.reports.get(report.unique_step_id()).map(|before| step_id(before).to_owned());
         let left_step_id = before.and_then(|step_id| left.take(&step_id));
-        for step_id in left_step_id.as_deref().into_iter().chain([step_id(&report)]) {
-            let step = touched.get(step_id).cloned().flatten();
+        let mut record = |step: Option<Step>, report: StepReport| {
             let removed_step_ids = std::mem::take(&mut removed);
             draft.record(JobEventType::ReportRecorded, |event| {
-                event.report = Some(report.clone().into());
+                event.report = Some(report.into());
                 event.step = step.map(Into::into);
                 event.removed_step_ids = removed_step_ids;
             });
+        };
+        let step = |step_id: &str| touched.get(step_id).cloned().flatten();
+        if let Some(left_step_id) = left_step_id {
+            record(step(&left_step_id), report.clone());
         }
+        record(step(step_id(&report)), report);
     }
 }
 
@@ -723,23 +729,23 @@ fn step_id(report: &StepReport) -> &str {
 }
 
 fn compare_reports(left: &StepReport, right: &StepReport) -> Ordering {
-    let empty = StepEntry::default();
-    let entry = |report: &StepReport| report.entry.clone().unwrap_or_else(|| empty.clone());
-    compare_entries((&entry(left), left.undone), (&entry(right), right.undone))
+    let none = StepEntry::default();
+    let [one, two] = [left, right].map(|report| report.entry.as_ref().unwrap_or(&none));
+    compare_entries((one, left.undone), (two, right.undone))
 }
 
 fn compare_entries(left: (&StepEntry, bool), right: (&StepEntry, bool)) -> Ordering {
     let updated = |entry: &StepEntry| entry.step().and_then(|step| step.updated);
     compare_times(updated(left.0).as_ref(), updated(right.0).as_ref())
         .then(left.1.cmp(&right.1))
-        .then_with(|| canonical::bytes(left.0).cmp(&canonical::bytes(right.0)))
+        .then_with(|| canonical::compare(left.0, right.0))
 }
 
 fn compare_headers(left: (&SyncHeader, i32), right: (&SyncHeader, i32)) -> Ordering {
     let (one, two) = (metadata(left.0), metadata(right.0));
     compare_times(one.updated.as_ref(), two.updated.as_ref())
         .then(compare_times(one.modified.as_ref(), two.modified.as_ref()))
-        .then_with(|| canonical::bytes(left.0).cmp(&canonical::bytes(right.0)))
+        .then_with(|| canonical::compare(left.0, right.0))
         .then(left.1.cmp(&right.1))
 }
 

@@ -186,7 +186,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     {
         return Err(OpenError::Behind { last: number, witness });
     }
-    let view = View::new(tree, recent);
+    let view = View::new(tree, recent, options.cache_bytes / 2);
     let (head, oldest) =
         guarded(|| view.tree(), || head(&view).and_then(|head| Ok((head, oldest(&view, head)?))))
             .unwrap_or_else(|panic| Err(Error::Corrupt(panic)))

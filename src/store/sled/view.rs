@@ -3,6 +3,9 @@
 //! Those are in two layers. Commits go into the upper one. A checkpoint takes it for the lower one, which does not change
 //! any more, writes it into sled, and drops it: whatever is read is in one of the three at each moment. Beneath them one
 //! database can take the place of another with the same in it.
+//!
+//! What was read of sled by its key, and what a checkpoint has just written, is cached. A value that was read while a checkpoint
+//! ended may be the one before it, and is not.
 
 use std::{
     cmp::Ordering,
@@ -14,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{database::Database, failed, journal::Change, value};
+use super::{cache::Cache, database::Database, failed, journal::Change, value};
 use crate::store::Result;
 
 /// How many changes a range takes over at once.
@@ -24,18 +27,25 @@ const PAGE: usize = 64;
 pub(super) type Layer = BTreeMap<Bytes, Option<Bytes>>;
 
 /// sled, and the layers over it.
-pub(super) struct View(RwLock<Layers>);
+pub(super) struct View {
+    layers: RwLock<Layers>,
+    cache: Cache,
+}
 
 struct Layers {
     upper: Layer,
     lower: Arc<Layer>,
     tree: Arc<Database>,
+    /// How many checkpoints have ended.
+    checkpoints: u64,
 }
 
 impl View {
-    /// With what the journal has.
-    pub(super) fn new(tree: Database, recent: Layer) -> Self {
-        Self(RwLock::new(Layers { upper: recent, lower: Arc::default(), tree: Arc::new(tree) }))
+    /// With what the journal has, and a cache of so many bytes.
+    pub(super) fn new(tree: Database, recent: Layer, cache_bytes: u64) -> Self {
+        let (lower, tree) = (Arc::default(), Arc::new(tree));
+        let layers = Layers { upper: recent, lower, tree, checkpoints: 0 };
+        Self { layers: RwLock::new(layers), cache: Cache::new(cache_bytes) }
     }
 
     /// What sled has.
@@ -64,17 +74,39 @@ impl View {
 
     /// Drops the lower layer, which sled has now.
     pub(super) fn thaw(&self) {
+        // From here on nobody puts into the cache what was there before.
+        let lower = self.change(|layers| {
+            layers.checkpoints += 1;
+            Arc::clone(&layers.lower)
+        });
+        for (key, value) in lower.iter() {
+            self.cache.put(key.clone(), value.clone());
+        }
         // Dropped when others can go on.
         let _lower = self.change(|layers| std::mem::take(&mut layers.lower));
     }
 
     /// The value of a key.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let found = self.look(|layers| match layers.upper.get(key).or_else(|| layers.lower.get(key)) {
+        let recent = |layers: &Layers| match layers.upper.get(key).or_else(|| layers.lower.get(key)) {
             Some(recent) => Ok(recent.clone()),
-            None => Err(Arc::clone(&layers.tree)),
+            None => Err((Arc::clone(&layers.tree), layers.checkpoints)),
+        };
+        let (tree, checkpoints) = match self.look(recent) {
+            Ok(recent) => return Ok(recent),
+            Err(beneath) => beneath,
+        };
+        // That may be newer than the layers were, and never older: it is put there before they lose it.
+        if let Some(cached) = self.cache.get(key) {
+            return Ok(cached);
+        }
+        let value = value::get(&tree, key)?;
+        self.look(|layers| {
+            if layers.checkpoints == checkpoints {
+                self.cache.put(Bytes::copy_from_slice(key), value.clone());
+            }
         });
-        found.or_else(|tree| value::get(&tree, key))
+        Ok(value)
     }
 
     /// Keys with their values, in order or, where `reverse`, from the last to the first. It is not one moment.
@@ -88,11 +120,11 @@ impl View {
     }
 
     fn look<T>(&self, look: impl FnOnce(&Layers) -> T) -> T {
-        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.layers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Layers) -> T) -> T {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.layers.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,0 +1,52 @@
+//! Values as they were read last, in memory: a value out of sled costs a walk through its tree, and often a read of its file.
+//!
+//! Only what callers write is here. Histories are read seldom, and would push the rest out.
+
+use bytes::Bytes;
+use quick_cache::{Weighter, sync};
+
+use super::tables;
+
+/// A larger value is not kept: it would take the room of many.
+const VALUE_BYTES_MAX: usize = 8 * 1024;
+/// What an entry takes beside its key and value, about.
+const ENTRY_BYTES: usize = 128;
+/// For so many bytes there is one entry at first.
+const BYTES_FOR_ENTRY: u64 = 4096;
+
+/// The values of some keys, or that they have none.
+pub(super) struct Cache(sync::Cache<Bytes, Option<Bytes>, Weight>);
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Bytes, Option<Bytes>> for Weight {
+    fn weight(&self, key: &Bytes, value: &Option<Bytes>) -> u64 {
+        (ENTRY_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)) as u64
+    }
+}
+
+impl Cache {
+    /// It takes about so many bytes at most.
+    pub(super) fn new(bytes: u64) -> Self {
+        let entries = usize::try_from(bytes / BYTES_FOR_ENTRY).unwrap_or(usize::MAX);
+        Self(sync::Cache::with_weighter(entries, bytes, Weight))
+    }
+
+    /// What it has of a key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        self.0.get(key)
+    }
+
+    /// Takes a value for the one that a key has.
+    pub(super) fn put(&self, key: Bytes, value: Option<Bytes>) {
+        if tables::is_reserved(&key) {
+            return;
+        }
+        if value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
+            self.0.remove(&*key);
+        } else {
+            self.0.insert(key, value);
+        }
+    }
+}

@@ -59,7 +59,8 @@ pub struct Config {
 pub struct StoreConfig {
     /// Which store.
     pub kind: StoreKind,
-    /// What the store may use to cache records. Under reads it can take a few times that.
+    /// What the database may use to cache its pages, and half as much again for records as they were read. Under reads it can take a
+    /// few times that.
     pub cache_bytes: u64,
     /// How much is gathered in the journal, and kept in memory, until it is written into the database: at most twice as much is
     /// there, or three times after a crash. More of it writes less, where the same records change again and again, and makes a start after a crash longer.

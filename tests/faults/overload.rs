@@ -263,7 +263,7 @@ fn growth_kib_max() -> u64 {
     const REQUEST_TIMES: u64 = 4;
     const CONNECTION_BYTES: u64 = 2 << 20;
     const CALL_BYTES: u64 = 16 << 10;
-    let bytes = 4 * CACHE_BYTES
+    let bytes = 5 * CACHE_BYTES
         + 4 * CHECKPOINT_BYTES
         + 2 * TAIL_BYTES
         + REQUEST_TIMES * REQUEST_BYTES

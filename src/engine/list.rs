@@ -79,7 +79,9 @@ impl Engine {
         let mut looked_at = 0;
         let mut bytes = 0;
         // Where each place has a job that matches, one more than the page has tells whether there are more.
-        let mut places_wanted = PLACES_PER_READ.min(limit.saturating_add(1));
+        let is_exact = filter.takes_all() || is_served_by_index(filter);
+        let mut places_wanted =
+            PLACES_PER_READ.min(if is_exact { limit.saturating_add(1) } else { usize::MAX });
         loop {
             let places = self.places(org, filter, order, after.clone(), places_wanted).await?;
             let is_last = places.len() < places_wanted;

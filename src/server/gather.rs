@@ -3,85 +3,60 @@
 //! h2 writes whenever a stream has something to send. The runtime runs the task of a connection right after that of a stream which woke
 //! it, so each answer would be written by itself; and where a connection takes several slices at once, each message of
 //! 256 bytes or more, and the trailers after it, by themselves. Those system calls cost more than the rest of HTTP/2. So what is
-//! written waits here until the worker thread has nothing else to do, or has run some more tasks, or enough has gathered.
+//! written waits here until the tasks that are ready already have had their turn, or enough has gathered.
 //!
 //! A connection that says it takes one slice at a time has h2 gather frames of less than a kilobyte by itself; it waits for
 //! longer ones to be written. `rpc/layer/body.rs` cuts messages accordingly.
 
 use std::{
     io::{self, IoSlice},
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker, ready},
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
-use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-/// What waits at most. More is written at once.
+/// What is held at most. More is written at once.
 const HELD_BYTES_MAX: usize = 16 * 1024;
+/// So much does not wait for more.
+const ENOUGH_BYTES: usize = 8 * 1024;
+/// After so many waits in vain nobody is about to add anything.
+const IN_VAIN_MAX: u8 = 2;
+/// Then so many pieces do not wait, before one does again.
+const UNWAITED: u8 = 8;
+/// The room that is kept while nothing is held.
+const KEPT_BYTES_MAX: usize = 4 * 1024;
 
 /// A connection that is written to in few pieces.
 pub(super) struct Gather<T> {
     inner: T,
     /// What was taken, and not written yet.
     held: Vec<u8>,
-    waits: Waits,
-    turn: Arc<Turn>,
-}
-
-/// What has been done about what is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waits {
-    /// Nothing.
-    No,
-    /// It waits for the turn of others to be over.
-    Yes,
-    /// It is being written.
-    NoLonger,
-}
-
-/// The turn of the tasks that the worker thread has to run.
-#[derive(Default)]
-struct Turn {
-    is_over: AtomicBool,
-    connection: AtomicWaker,
-}
-
-impl Wake for Turn {
-    fn wake(self: Arc<Self>) {
-        self.is_over.store(true, Ordering::Release);
-        self.connection.wake();
-    }
+    /// It has waited for others, when so much was held.
+    waited_at: Option<usize>,
+    /// How many of the last waits were in vain, and then, how many pieces did not wait.
+    in_vain: u8,
 }
 
 impl<T> Gather<T> {
     pub(super) fn new(inner: T) -> Self {
-        Self { inner, held: Vec::new(), waits: Waits::No, turn: Arc::default() }
+        Self { inner, held: Vec::new(), waited_at: None, in_vain: 0 }
     }
 
-    /// Ready when other tasks have had their turn.
-    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.waits == Waits::NoLonger {
+    /// Ready when other tasks have had their turn. Whoever wakes itself comes after all that are ready already.
+    fn poll_turn(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.waited_at.is_some() || self.held.is_empty() || self.held.len() >= ENOUGH_BYTES {
             return Poll::Ready(());
         }
-        self.turn.connection.register(context.waker());
-        if self.waits == Waits::No {
-            self.waits = Waits::Yes;
-            self.turn.is_over.store(false, Ordering::Release);
-            // Polled once, it has the waker called when others have had their turn, and has no other use.
-            let waker = Waker::from(Arc::clone(&self.turn));
-            let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        if self.in_vain >= IN_VAIN_MAX {
+            self.in_vain =
+                if self.in_vain < IN_VAIN_MAX + UNWAITED { self.in_vain + 1 } else { IN_VAIN_MAX - 1 };
+            return Poll::Ready(());
         }
-        if !self.turn.is_over.load(Ordering::Acquire) {
-            return Poll::Pending;
-        }
-        self.waits = Waits::NoLonger;
-        Poll::Ready(())
+        self.waited_at = Some(self.held.len());
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -107,10 +82,15 @@ impl<T: AsyncWrite + Unpin> Gather<T> {
     }
 
     fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(waited_at) = self.waited_at.take() {
+            self.in_vain = if self.held.len() > waited_at { 0 } else { self.in_vain + 1 };
+        }
         if !self.held.is_empty() {
             ready!(self.poll_write_on(context, &[]))?;
         }
-        self.waits = Waits::No;
+        if self.held.capacity() > KEPT_BYTES_MAX {
+            self.held = Vec::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -129,9 +109,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gather<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.held.is_empty() {
-            ready!(self.poll_turn(context));
-        }
+        ready!(self.poll_turn(context));
         ready!(self.poll_write_held(context))?;
         Pin::new(&mut self.inner).poll_flush(context)
     }
@@ -166,6 +144,8 @@ impl<T: Connected> Connected for Gather<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
@@ -217,26 +197,29 @@ mod tests {
         }
     }
 
-    /// As the streams of a connection do: each writes when it has its turn, and wakes who flushes.
+    /// As the streams of a connection do: each writes when it has its turn.
     #[tokio::test]
     async fn what_is_written_before_the_turn_of_others_is_over_is_one_piece() {
         let gather = Arc::new(tokio::sync::Mutex::new(Gather::new(Socket::new(usize::MAX))));
-        let others: Vec<_> = [b"two", b"six"]
-            .into_iter()
-            .map(|text| {
-                let gather = Arc::clone(&gather);
-                tokio::spawn(async move { gather.lock().await.write_all(text).await })
-            })
-            .collect();
-        gather.lock().await.write_all(b"one").await.unwrap();
-        std::future::poll_fn(|context| match gather.try_lock() {
-            Ok(mut gather) => Pin::new(&mut *gather).poll_flush(context),
-            Err(_) => unreachable!("nobody keeps it"),
-        })
-        .await
-        .unwrap();
-        for other in others {
-            other.await.unwrap().unwrap();
+        let write = |text: &'static [u8]| {
+            let gather = Arc::clone(&gather);
+            async move { gather.lock().await.write_all(text).await }
+        };
+        let (first, flushed) = (write(b"one"), Arc::clone(&gather));
+        let tasks = [
+            tokio::spawn(async move {
+                first.await?;
+                let flush = |context: &mut Context<'_>| match flushed.try_lock() {
+                    Ok(mut gather) => Pin::new(&mut *gather).poll_flush(context),
+                    Err(_) => unreachable!("nobody keeps it"),
+                };
+                std::future::poll_fn(flush).await
+            }),
+            tokio::spawn(write(b"two")),
+            tokio::spawn(write(b"six")),
+        ];
+        for task in tasks {
+            task.await.unwrap().unwrap();
         }
         let mut gather = gather.lock().await;
         assert_eq!(gather.inner.writes, [b"onetwosix"], "and it was not forgotten");

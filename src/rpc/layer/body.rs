@@ -45,12 +45,13 @@ impl ResponseBody {
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        // What was begun is sent whole.
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
+        }
         // A stream that always has more would otherwise never come to its deadline.
         if self.alarm.has_passed() && !self.trace.has_ended() {
             return self.expire();
-        }
-        if !self.rest.is_empty() {
-            return Poll::Ready(Some(Ok(self.piece())));
         }
         match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
@@ -95,7 +96,7 @@ impl ResponseBody {
 
     /// Ends the body, and lets go of what made it.
     fn expire(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        (self.inner, self.rest) = (Body::empty(), Bytes::new());
+        self.inner = Body::empty();
         self.trace.end(Code::DeadlineExceeded);
         Poll::Ready(Some(Ok(Frame::trailers(trailers_of(&status::deadline_exceeded())))))
     }

@@ -14,6 +14,10 @@ const ENTRY_BYTES: usize = 128;
 /// For so many bytes there is one entry at first.
 const BYTES_FOR_ENTRY: u64 = 4096;
 
+fn is_large(value: &Option<Bytes>) -> bool {
+    value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX)
+}
+
 /// The values of some keys, or that they have none.
 pub(super) struct Cache(sync::Cache<Bytes, Option<Bytes>, Weight>);
 
@@ -38,15 +42,20 @@ impl Cache {
         self.0.get(key)
     }
 
-    /// Takes a value for the one that a key has.
-    pub(super) fn put(&self, key: Bytes, value: Option<Bytes>) {
-        if tables::is_reserved(&key) {
-            return;
+    /// Keeps what was read.
+    pub(super) fn put(&self, key: &[u8], value: &Option<Bytes>) {
+        if !tables::is_reserved(key) && !is_large(value) {
+            self.0.insert(Bytes::copy_from_slice(key), value.clone());
         }
-        if value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
-            self.0.remove(&*key);
+    }
+
+    /// Takes a value for the one that it has of a key, if it has one.
+    pub(super) fn replace(&self, key: &Bytes, value: &Option<Bytes>) {
+        if is_large(value) {
+            self.0.remove(&**key);
         } else {
-            self.0.insert(key, value);
+            // What nobody has read is not there, and stays away.
+            let _ = self.0.replace(key.clone(), value.clone(), true);
         }
     }
 }

@@ -79,6 +79,7 @@ impl Chunks {
             }
             value.extend_from_slice(inline(&key, &raw)?);
         }
+        value.shrink_to_fit();
         Ok((value.len() as u64 == self.bytes).then(|| value.into()))
     }
 }

@@ -4,8 +4,7 @@
 //! any more, writes it into sled, and drops it: whatever is read is in one of the three at each moment. Beneath them one
 //! database can take the place of another with the same in it.
 //!
-//! What was read of sled by its key, and what a checkpoint has just written, is cached. A value that was read while a checkpoint
-//! ended may be the one before it, and is not.
+//! What was read of sled by its key is cached. A value that was read while a checkpoint ended may be the one before it, and is not.
 
 use std::{
     cmp::Ordering,
@@ -80,7 +79,7 @@ impl View {
             Arc::clone(&layers.lower)
         });
         for (key, value) in lower.iter() {
-            self.cache.put(key.clone(), value.clone());
+            self.cache.replace(key, value);
         }
         // Dropped when others can go on.
         let _lower = self.change(|layers| std::mem::take(&mut layers.lower));
@@ -103,7 +102,7 @@ impl View {
         let value = value::get(&tree, key)?;
         self.look(|layers| {
             if layers.checkpoints == checkpoints {
-                self.cache.put(Bytes::copy_from_slice(key), value.clone());
+                self.cache.put(key, &value);
             }
         });
         Ok(value)

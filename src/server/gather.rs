@@ -243,9 +243,10 @@ mod tests {
         for takes in [1, 3, 1000, HELD_BYTES_MAX + 1] {
             let mut gather = Gather::new(Socket::new(takes));
             let mut expected = Vec::new();
-            for (turn, bytes) in [5, 0, HELD_BYTES_MAX - 5, 1, 700, 2 * HELD_BYTES_MAX, 9].iter().enumerate()
+            for (turn, bytes) in
+                [5_usize, 0, HELD_BYTES_MAX - 5, 1, 700, 2 * HELD_BYTES_MAX, 9].iter().enumerate()
             {
-                let piece: Vec<u8> = (0..*bytes).map(|at| (at % 251 + turn) as u8).collect();
+                let piece: Vec<u8> = (0..251).cycle().skip(turn).take(*bytes).collect();
                 gather.write_all(&piece).await.unwrap();
                 expected.extend(piece);
                 if turn % 3 == 2 {

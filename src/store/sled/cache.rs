@@ -14,18 +14,18 @@ const ENTRY_BYTES: usize = 128;
 /// For so many bytes there is one entry at first.
 const BYTES_FOR_ENTRY: u64 = 4096;
 
-fn is_large(value: &Option<Bytes>) -> bool {
-    value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX)
-}
+/// What is known of some keys.
+pub(super) struct Cache(sync::Cache<Bytes, Known, Weight>);
 
-/// The values of some keys, or that they have none.
-pub(super) struct Cache(sync::Cache<Bytes, Option<Bytes>, Weight>);
+/// The value of a key, or that it has none.
+#[derive(Clone)]
+pub(super) struct Known(pub(super) Option<Bytes>);
 
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<Bytes, Option<Bytes>> for Weight {
-    fn weight(&self, key: &Bytes, value: &Option<Bytes>) -> u64 {
+impl Weighter<Bytes, Known> for Weight {
+    fn weight(&self, key: &Bytes, Known(value): &Known) -> u64 {
         (ENTRY_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)) as u64
     }
 }
@@ -37,25 +37,29 @@ impl Cache {
         Self(sync::Cache::with_weighter(entries, bytes, Weight))
     }
 
-    /// What it has of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
+    /// What is known of a key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Known> {
         self.0.get(key)
     }
 
     /// Keeps what was read.
-    pub(super) fn put(&self, key: &[u8], value: &Option<Bytes>) {
+    pub(super) fn put(&self, key: &[u8], value: Option<&Bytes>) {
         if !tables::is_reserved(key) && !is_large(value) {
-            self.0.insert(Bytes::copy_from_slice(key), value.clone());
+            self.0.insert(Bytes::copy_from_slice(key), Known(value.cloned()));
         }
     }
 
     /// Takes a value for the one that it has of a key, if it has one.
-    pub(super) fn replace(&self, key: &Bytes, value: &Option<Bytes>) {
+    pub(super) fn replace(&self, key: &Bytes, value: Option<&Bytes>) {
         if is_large(value) {
             self.0.remove(&**key);
         } else {
             // What nobody has read is not there, and stays away.
-            let _ = self.0.replace(key.clone(), value.clone(), true);
+            let _ = self.0.replace(key.clone(), Known(value.cloned()), true);
         }
     }
+}
+
+fn is_large(value: Option<&Bytes>) -> bool {
+    value.is_some_and(|value| value.len() > VALUE_BYTES_MAX)
 }

@@ -16,7 +16,13 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{cache::Cache, database::Database, failed, journal::Change, value};
+use super::{
+    cache::{Cache, Known},
+    database::Database,
+    failed,
+    journal::Change,
+    value,
+};
 use crate::store::Result;
 
 /// How many changes a range takes over at once.
@@ -79,7 +85,7 @@ impl View {
             Arc::clone(&layers.lower)
         });
         for (key, value) in lower.iter() {
-            self.cache.replace(key, value);
+            self.cache.replace(key, value.as_ref());
         }
         // Dropped when others can go on.
         let _lower = self.change(|layers| std::mem::take(&mut layers.lower));
@@ -96,13 +102,13 @@ impl View {
             Err(beneath) => beneath,
         };
         // That may be newer than the layers were, and never older: it is put there before they lose it.
-        if let Some(cached) = self.cache.get(key) {
+        if let Some(Known(cached)) = self.cache.get(key) {
             return Ok(cached);
         }
         let value = value::get(&tree, key)?;
         self.look(|layers| {
             if layers.checkpoints == checkpoints {
-                self.cache.put(key, &value);
+                self.cache.put(key, value.as_ref());
             }
         });
         Ok(value)

@@ -106,12 +106,17 @@ impl View {
             return Ok(cached);
         }
         let value = value::get(&tree, key)?;
+        self.keep(key, value.as_ref(), checkpoints);
+        Ok(value)
+    }
+
+    /// Has a value cached that was read out of sled when so many checkpoints had ended, unless one has ended since.
+    fn keep(&self, key: &[u8], value: Option<&Bytes>, checkpoints: u64) {
         self.look(|layers| {
             if layers.checkpoints == checkpoints {
-                self.cache.put(key, value.as_ref());
+                self.cache.put(key, value);
             }
         });
-        Ok(value)
     }
 
     /// Keys with their values, in order or, where `reverse`, from the last to the first. It is not one moment.
@@ -258,5 +263,39 @@ impl Iterator for Range<'_> {
                 return Some(Ok((key, value)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{SledOptions, open::open_tree},
+        *,
+    };
+
+    #[test]
+    fn a_value_that_was_read_before_a_checkpoint_ended_is_not_cached_after_it() {
+        const KEY: &[u8] = b"Ja";
+        let directory = tempfile::tempdir().unwrap();
+        let tree = open_tree(directory.path(), &SledOptions::default()).unwrap();
+        let view = View::new(tree, Layer::new(), 1 << 20);
+        let write = |text: &'static str| {
+            view.show(vec![(KEY.into(), Some(text.into()))]);
+            let layer = view.freeze();
+            for (key, value) in layer.iter() {
+                view.tree().insert(key, value::encode(key, value.as_ref().unwrap())).unwrap();
+            }
+        };
+        write("old");
+        view.thaw();
+        let (slow, checkpoints) = (view.get(KEY).unwrap(), view.look(|layers| layers.checkpoints));
+        assert_eq!(view.cache.get(KEY).unwrap().0, slow, "what was read is cached");
+
+        write("new");
+        assert_eq!(view.cache.get(KEY).unwrap().0, slow);
+        view.thaw();
+        assert_eq!(view.cache.get(KEY).unwrap().0.unwrap(), "new", "and goes with what it was read of");
+        view.keep(KEY, slow.as_ref(), checkpoints);
+        assert_eq!(view.get(KEY).unwrap().unwrap(), "new", "who was slow does not bring it back");
     }
 }

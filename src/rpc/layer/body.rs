@@ -19,7 +19,7 @@ use crate::rpc::status;
 
 /// What h2 gathers with other frames: it writes longer ones by themselves (see `server/gather.rs`).
 const PIECE_BYTES: usize = 1023;
-/// Messages of this size and more go as they are: copying them costs more than to write them by themselves.
+/// Messages of this size and more go as they are.
 const CUT_BYTES_MAX: usize = 8 * 1024;
 
 /// The body of a response, bounded by the deadline of its call.

@@ -18,6 +18,8 @@ async fn it_measures_and_tells_as_json() {
         "--callers",
         "2",
         "--json",
+        "--set",
+        "limits.tail_bytes=1048576",
         "--data-dir",
         place,
     ];
@@ -26,6 +28,7 @@ async fn it_measures_and_tells_as_json() {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
 
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(report["setup"].as_str().unwrap().ends_with("; limits.tail_bytes=1048576"), "{report}");
     let sections = report["sections"].as_array().unwrap();
     let measured: Vec<_> =
         sections.iter().map(|section| section["workload"].as_str().unwrap().to_owned()).collect();
@@ -66,13 +69,15 @@ async fn it_measures_and_tells_as_json() {
 
 #[tokio::test]
 async fn what_cannot_be_measured_is_refused() {
-    let rows: [(&[&str], i32, &str); 4] = [
+    let rows: [(&[&str], i32, &str); 6] = [
         (
             &["bench", "update", "--jobs", "10", "--callers", "1,64"],
             1,
             "--jobs 10 is less than the 64 callers",
         ),
         (&["bench", "--data-dir", "/no/such/place"], 1, "cannot make a directory in /no/such/place"),
+        (&["bench", "--set", "store.cash_bytes=1"], 1, "store.cash_bytes"),
+        (&["bench", "--set", "store.cache_bytes"], 2, "it is not KEY=VALUE"),
         (&["bench", "sing"], 2, "invalid value 'sing'"),
         (&["bench", "--seconds", "0"], 2, "it is not from 0.05 to 86400"),
     ];

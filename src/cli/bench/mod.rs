@@ -71,6 +71,10 @@ pub struct BenchArguments {
     /// directory].
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
+    /// Any key of the configuration of the servers that are measured, such as `store.cache_bytes=1073741824`; may be given
+    /// again.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::setting)]
+    set: Vec<(String, String)>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -129,6 +133,11 @@ impl BenchArguments {
         let mut callers: Vec<_> = self.all_callers().collect();
         callers.sort_unstable();
         callers[callers.len() / 2]
+    }
+
+    /// The settings of the servers that are measured, as `serve` takes them.
+    fn settings(&self) -> Vec<String> {
+        self.set.iter().map(|(key, value)| format!("{key}={value}")).collect()
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -236,6 +245,7 @@ pub async fn run(arguments: BenchArguments) -> Result<Report, Error> {
         arguments.seconds.as_secs_f64(),
         std::thread::available_parallelism().map_or(1, usize::from),
     );
+    let setup = [vec![setup], arguments.settings()].concat().join("; ");
     let bench = Bench { arguments, binary, directory, bare, progress: Progress::new() };
     let mut sections = Vec::new();
     bench.calls(&mut sections).await?;
@@ -258,9 +268,11 @@ pub fn make_directory(place: Option<&Path>) -> Result<TempDir, Error> {
 }
 
 impl Bench {
-    /// A server of its own for what is to be measured, with a data directory of that name.
+    /// A server of its own for what is to be measured, with a data directory of that name. What was asked for comes before
+    /// what the workload needs.
     async fn serve(&self, name: &str, settings: &[String]) -> Result<Server, Error> {
-        Server::holdpoint(&self.binary, &self.directory.path().join(name), settings).await
+        let settings = [&self.arguments.settings(), settings].concat();
+        Server::holdpoint(&self.binary, &self.directory.path().join(name), &settings).await
     }
 
     /// Has each job of some work taken once.

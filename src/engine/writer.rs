@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use prost_types::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,9 @@ use crate::{
 
 /// How many commands are taken into one round at most.
 const ROUND_COMMANDS_MAX: usize = 256;
+
+/// How often a round that could be committed lets others have their turn first, who may bring more.
+const TURNS_GIVEN_MAX: usize = 3;
 
 /// The size at which a round ends early. Commits of more than a few hundred KiB cost the store extra.
 const ROUND_BYTES_MAX: usize = 192 * 1024;
@@ -115,6 +118,16 @@ impl Queue {
                 // What was queued before is still done; then the inbox is closed and empty.
                 () = self.stop.cancelled(), if !self.inbox.is_closed() => self.inbox.close(),
             }
+        }
+    }
+
+    /// Takes what is in the inbox, and waits for nothing.
+    fn take_ready(&mut self) {
+        let ready = std::iter::from_fn(|| self.inbox.try_recv().ok());
+        let before = self.turns.len();
+        self.turns.extend(ready.take(ROUND_COMMANDS_MAX));
+        if self.turns.len() > before {
+            self.room.send_replace(());
         }
     }
 
@@ -223,12 +236,14 @@ struct Filling<'w> {
 }
 
 impl Filling<'_> {
-    /// Takes in as many as fit in a commit: those who wait, and those who come until the round before is durable.
+    /// Takes in as many as fit in a commit: those who wait, those who come until the round before is durable, and those whom
+    /// tasks bring that are ready then. What one command more takes of a commit is far less than a commit.
     async fn fill(
         &mut self,
         queue: &mut Queue,
         flight: &mut Option<Flight>,
     ) -> Result<(), crate::store::Error> {
+        let mut turns_given = 0;
         loop {
             while self.has_room()
                 && let Some(one) = queue.turns.pop_front()
@@ -242,11 +257,20 @@ impl Filling<'_> {
                 self.take(one).await;
             }
             if flight.is_none() {
-                return Ok(());
+                if turns_given == TURNS_GIVEN_MAX || !self.has_room() {
+                    return Ok(());
+                }
+                turns_given += 1;
+                yield_now().await;
+                queue.take_ready();
+                if queue.has_none() {
+                    return Ok(());
+                }
+                continue;
             }
             tokio::select! {
                 biased;
-                landed = Flight::land(flight) => return landed,
+                landed = Flight::land(flight) => landed?,
                 () = queue.wait(), if self.has_room() && !queue.is_over => {}
             }
         }

@@ -284,19 +284,6 @@ async fn what_waits_is_committed_together() {
     assert_eq!(batches[4..].iter().sum::<usize>(), 8);
 }
 
-/// Those who are ready when a round could be committed are in it.
-#[tokio::test]
-async fn who_is_about_to_ask_is_waited_for() {
-    let store = Valve::new();
-    let engine = start(&store, &World::at(1_000), Options::default()).await;
-    let asked = async { soon(ask(&engine, origin(), create("b", "red"))).await };
-    // The other task is made when the writer is about to decide the first.
-    let (first, second) = tokio::join!(engine.execute(origin(), create("a", "red")), asked);
-    first.unwrap();
-    second.unwrap().unwrap();
-    assert_eq!(*store.batches.lock().unwrap(), [2]);
-}
-
 #[tokio::test]
 async fn more_than_may_wait_is_turned_away() {
     let store = Valve::new();

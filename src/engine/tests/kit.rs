@@ -502,6 +502,8 @@ pub(super) struct Valve {
     under_way: watch::Sender<UnderWay>,
     /// How many commands each batch had.
     pub(super) batches: Mutex<Vec<usize>>,
+    /// How often a record was asked for.
+    reads: watch::Sender<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -525,6 +527,7 @@ impl Valve {
             position: watch::Sender::new(ValvePosition::Open),
             under_way: watch::Sender::default(),
             batches: Mutex::default(),
+            reads: watch::Sender::default(),
         })
     }
 
@@ -535,6 +538,11 @@ impl Valve {
     /// Returns when a batch waits for the valve.
     pub(super) async fn reached(&self) {
         soon(self.under_way.subscribe().wait_for(|under_way| under_way.is_any)).await.unwrap();
+    }
+
+    /// Returns when somebody has begun to decide.
+    pub(super) async fn read(&self) {
+        soon(self.reads.subscribe().changed()).await.unwrap();
     }
 }
 
@@ -549,6 +557,7 @@ impl Store for Valve {
     }
 
     async fn get(&self, partition: Partition, key: &[u8]) -> store::Result<Option<Bytes>> {
+        self.reads.send_modify(|reads| *reads += 1);
         let shown = self.under_way.borrow().writes.get(key).cloned();
         match shown {
             Some(value) => Ok(value),

@@ -284,6 +284,21 @@ async fn what_waits_is_committed_together() {
     assert_eq!(batches[4..].iter().sum::<usize>(), 8);
 }
 
+/// A round that could be committed has those in it who are ready to ask by then.
+#[tokio::test]
+async fn who_asks_while_a_round_is_decided_is_in_it() {
+    let store = Valve::new();
+    let engine = start(&store, &World::at(1_000), Options::default()).await;
+    let asks_meanwhile = async {
+        store.read().await;
+        engine.execute(origin(), create("b", "red")).await
+    };
+    let (second, first) = tokio::join!(asks_meanwhile, engine.execute(origin(), create("a", "red")));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(*store.batches.lock().unwrap(), [2]);
+}
+
 #[tokio::test]
 async fn more_than_may_wait_is_turned_away() {
     let store = Valve::new();

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use super::{
     Durable, Shared, Step,
     checkpoint::{Behind, Checkpointer},
+    entry,
     journal::{self, Change, Journal},
     open, tables,
     trim::Trimming,
@@ -347,7 +348,7 @@ impl Worker {
 fn changes(batch: &Batch, head: Sequence) -> Vec<Change> {
     let kept = batch.entries.iter().filter(|entry| !entry.bytes.is_empty());
     let entries = kept.map(|entry| {
-        (tables::entry(&entry.job, entry.sequence).into(), Some(Bytes::from(tables::entry_value(entry))))
+        (tables::entry(&entry.job, entry.sequence).into(), Some(Bytes::from(entry::encode(entry))))
     });
     let led_to = log_batch(batch)
         .map(|log_batch| (Bytes::from(tables::batch(head)), Some(Bytes::from(log_batch.encode_to_vec()))));

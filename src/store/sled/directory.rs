@@ -30,7 +30,7 @@ use super::{
 use crate::store::{StoreId, barrier};
 
 /// The format of the data directory that this version reads and writes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The number of a store's first database.
 pub(super) const FIRST_DATABASE: u64 = 0;
@@ -352,19 +352,20 @@ mod tests {
     fn formats() {
         let other = |format: u32| {
             format!(
-                "the data directory has format {format}, and this version knows format 3: run the version that wrote it; \
+                "the data directory has format {format}, and this version knows format 4: run the version that wrote it; \
                  a backup made with that can be restored with this one"
             )
         };
         let whole = format_text(Format { id: StoreId(ID.parse().unwrap()), database: 7 });
         check(&whole, &format!("{ID} 7"));
         check(&whole.replace("database 7", "database 8"), "unreadable");
-        check(&format!("format 3\nstore {ID}\n"), "unreadable");
+        check(&format!("format 4\nstore {ID}\n"), "unreadable");
         check(&format!("format 1\nstore {ID}\n"), &other(1));
+        check(&format!("format 3\nstore {ID}\n"), &other(3));
         check("format 2\nwhatever\n", &other(2));
-        check("format 4\nwhatever\n", &other(4));
-        check("format 3\n", "unreadable");
-        check("format 3\nstore x\n", "unreadable");
+        check("format 5\nwhatever\n", &other(5));
+        check("format 4\n", "unreadable");
+        check("format 4\nstore x\n", "unreadable");
         check("format two\n", "unreadable");
         check("", "unreadable");
     }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Shared, read::record, tables, value::corrupt};
+use super::{Shared, entry, tables, value::corrupt};
 use crate::{
     proto::storage::v1::LogBatch,
     store::{
@@ -29,7 +29,7 @@ fn item_at(key: &Bytes, value: Bytes) -> Result<Item> {
         Some(&tables::ENTRIES) => {
             let [org, job_id] = tables::entry_job(key).ok_or_else(|| corrupt(key, "names no job"))?;
             let job = JobKey { org: org.to_owned(), job_id: job_id.to_owned() };
-            Item::Entry(record(key, job, sequence()?, value)?)
+            Item::Entry(entry::decode(key, job, sequence()?, value)?)
         }
         Some(&tables::BATCHES) => {
             Item::Batch(LogBatch::decode(value).map_err(|_| corrupt(key, "is no batch of the log"))?)

@@ -1,6 +1,6 @@
-//! Stored values, the journal and the small files, from bytes of any kind.
+//! Stored values, entries, the journal and the small files, from bytes of any kind.
 
-use super::{directory, journal, segments, value, witness};
+use super::{directory, entry, journal, segments, value, witness};
 
 /// What is read, is what would be written.
 pub(in crate::store) fn files(kind: u8, bytes: &[u8]) {
@@ -10,6 +10,7 @@ pub(in crate::store) fn files(kind: u8, bytes: &[u8]) {
         13 => segments::fuzz(bytes),
         14 => witness::fuzz(bytes),
         15 => directory::fuzz(bytes),
+        16 => entry::fuzz(bytes),
         _ => {}
     }
 }

@@ -13,6 +13,7 @@ mod committer;
 mod compaction;
 mod database;
 mod directory;
+mod entry;
 mod export;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Shared, open, tables, value::corrupt};
+use super::{Shared, entry, open, tables, value::corrupt};
 use crate::{
     proto::storage::v1::{LogBatch, LogReference},
     store::{Error, JobKey, LogRecord, Result, Scan, Sequence, log::Page},
@@ -87,7 +87,7 @@ impl Shared {
         for item in self.view.range(tables::entry(job, after.next())..=tables::entry(job, head), false) {
             let (key, value) = item?;
             let sequence = tables::sequence(&key).ok_or_else(|| corrupt(&key, "has no place in the log"))?;
-            if !page.push(record(&key, job.clone(), sequence, value)?) {
+            if !page.push(entry::decode(&key, job.clone(), sequence, value)?) {
                 break;
             }
         }
@@ -104,7 +104,7 @@ impl Shared {
         let LogRecord { sequence, job, transient, .. } = led_to;
         let key = tables::entry(&job, sequence);
         let Some(stored) = self.view.get(&key)? else { return Ok(None) };
-        Ok(Some(LogRecord { transient, ..record(&key, job, sequence, stored)? }))
+        Ok(Some(LogRecord { transient, ..entry::decode(&key, job, sequence, stored)? }))
     }
 
     /// Why a part of the log after a place is not there.
@@ -122,10 +122,4 @@ fn transient(reference: LogReference) -> LogRecord {
     let LogReference { org, job_id, sequence, deletes_job, transient, all_transient: _ } = reference;
     let (job, sequence) = (JobKey { org, job_id }, Sequence(sequence));
     LogRecord { sequence, job, deletes_job, bytes: Bytes::new(), transient }
-}
-
-/// An entry as a history has it.
-pub(super) fn record(key: &[u8], job: JobKey, sequence: Sequence, mut stored: Bytes) -> Result<LogRecord> {
-    let deletes_job = stored.try_get_u8().map_err(|_| corrupt(key, "is no entry of the log"))? != 0;
-    Ok(LogRecord { sequence, job, deletes_job, bytes: stored, transient: Bytes::new() })
 }

@@ -9,7 +9,7 @@ use super::{
     SledOptions,
     checkpoint::{Checkpoint, Steps},
     directory::{Directory, FIRST_DATABASE},
-    failed,
+    entry, failed,
     open::{OpenError, guarded, open_tree},
     tables, value,
 };
@@ -110,7 +110,7 @@ impl Import<'_> {
                 Item::Record(key, value) => steps.write(&key, value.as_ref())?,
                 Item::Entry(record) => {
                     let key = tables::entry(&record.job, record.sequence);
-                    steps.write(&key, Some(&tables::entry_value(&record).into()))?;
+                    steps.write(&key, Some(&entry::encode(&record).into()))?;
                 }
                 Item::Batch(batch) => {
                     let Some(last) = batch.entries.last() else { continue };

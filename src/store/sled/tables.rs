@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::store::{JobKey, LogRecord, Sequence};
+use crate::store::{JobKey, Sequence};
 
 /// The entries of the log by job and sequence: also the history of a job.
 pub(super) const ENTRIES: u8 = b'E';
@@ -47,11 +47,6 @@ pub(super) fn entry(job: &JobKey, sequence: Sequence) -> Vec<u8> {
     }
     key.extend_from_slice(&sequence.0.to_be_bytes());
     key
-}
-
-/// An entry as it is stored: whether it deletes its job, then its bytes.
-pub(super) fn entry_value(record: &LogRecord) -> Vec<u8> {
-    [&[u8::from(record.deletes_job)], &*record.bytes].concat()
 }
 
 /// The organization and the job in the key of an entry.

@@ -126,7 +126,7 @@ impl View {
         let is_last_page = is_empty(&start, &end);
         let items: Items = Box::new(iter::empty());
         let (items, page) = (items.peekable(), VecDeque::new());
-        Range { view: self, start, end, reverse, page, is_last_page, tree: None, items }
+        Range { view: self, start, end, reverse, page, is_last_page, tree: None, checkpoints: 0, items }
     }
 
     fn look<T>(&self, look: impl FnOnce(&Layers) -> T) -> T {
@@ -197,19 +197,25 @@ pub(super) struct Range<'v> {
     is_last_page: bool,
     /// What sled has beneath the page.
     tree: Option<Arc<Database>>,
+    /// How many checkpoints had ended when `items` were begun. sled reads some ahead.
+    checkpoints: u64,
     items: Peekable<Items>,
 }
 
 impl Range<'_> {
-    /// Takes over the next changes, and goes on in the database that was beneath them at that moment.
+    /// Takes over the next changes, and goes on in the database that was beneath them at that moment. What was read ahead of
+    /// it may lack what layers have lost since.
     fn turn_page(&mut self) {
-        let page =
-            |layers: &Layers| (layers.page(&self.start, &self.end, self.reverse), Arc::clone(&layers.tree));
-        let (page, tree) = self.view.look(page);
-        if self.tree.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &tree)) {
+        let page = |layers: &Layers| {
+            let page = layers.page(&self.start, &self.end, self.reverse);
+            (page, Arc::clone(&layers.tree), layers.checkpoints)
+        };
+        let (page, tree, checkpoints) = self.view.look(page);
+        let is_same = self.tree.as_ref().is_some_and(|before| Arc::ptr_eq(before, &tree));
+        if !is_same || checkpoints != self.checkpoints {
             let items = tree.range::<Bytes, _>((self.start.clone(), self.end.clone()));
             let items: Items = if self.reverse { Box::new(items.rev()) } else { Box::new(items) };
-            (self.items, self.tree) = (items.peekable(), Some(tree));
+            (self.items, self.tree, self.checkpoints) = (items.peekable(), Some(tree), checkpoints);
         }
         self.is_last_page = page.len() < PAGE;
         if let Some((last, _)) = page.back() {
@@ -273,29 +279,63 @@ mod tests {
         *,
     };
 
+    /// Writes what is committed into sled, as a checkpoint does.
+    fn write(view: &View) {
+        let layer = view.freeze();
+        for (key, value) in layer.iter() {
+            view.tree().insert(key, value::encode(key, value.as_ref().unwrap())).unwrap();
+        }
+    }
+
+    fn checkpoint(view: &View) {
+        write(view);
+        view.thaw();
+    }
+
+    #[test]
+    fn a_range_goes_on_in_what_a_checkpoint_wrote_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = open_tree(directory.path(), &SledOptions::default()).unwrap();
+        let view = View::new(tree, Layer::new(), 1 << 20);
+        let show = |text: &'static str, keys: &[String]| {
+            view.show(keys.iter().map(|key| (key.clone().into(), Some(text.into()))).collect());
+        };
+        let edges = ["a".to_owned(), "z".to_owned()];
+        show("old", &edges);
+        checkpoint(&view);
+        let keys: Vec<_> = (0..=PAGE).map(|number| format!("k{number:03}")).chain(edges).collect();
+        for reverse in [false, true] {
+            show("new", &keys);
+            let mut range = view.range("a".."zz", reverse);
+            // sled has all of its keys in one leaf, and what the layers have is more than a page.
+            let first = range.next().unwrap().unwrap();
+            checkpoint(&view);
+            let rest: Vec<_> = range.map(Result::unwrap).collect();
+            assert_eq!(rest.len(), keys.len() - 1, "{reverse}");
+            assert!([first].iter().chain(&rest).all(|(_, value)| value == "new"), "{reverse}");
+            show("old", &keys);
+            checkpoint(&view);
+        }
+    }
+
     #[test]
     fn a_value_that_was_read_before_a_checkpoint_ended_is_not_cached_after_it() {
         const KEY: &[u8] = b"Ja";
         let directory = tempfile::tempdir().unwrap();
         let tree = open_tree(directory.path(), &SledOptions::default()).unwrap();
         let view = View::new(tree, Layer::new(), 1 << 20);
-        let write = |text: &'static str| {
-            view.show(vec![(KEY.into(), Some(text.into()))]);
-            let layer = view.freeze();
-            for (key, value) in layer.iter() {
-                view.tree().insert(key, value::encode(key, value.as_ref().unwrap())).unwrap();
-            }
-        };
-        write("old");
-        view.thaw();
-        let (slow, checkpoints) = (view.get(KEY).unwrap(), view.look(|layers| layers.checkpoints));
-        assert_eq!(view.cache.get(KEY).unwrap().0, slow, "what was read is cached");
+        let show = |text: &'static str| view.show(vec![(KEY.into(), Some(text.into()))]);
+        show("old");
+        checkpoint(&view);
+        let (before, checkpoints) = (view.get(KEY).unwrap(), view.look(|layers| layers.checkpoints));
+        assert_eq!(view.cache.get(KEY).unwrap().0, before, "what was read is cached");
 
-        write("new");
-        assert_eq!(view.cache.get(KEY).unwrap().0, slow);
+        show("new");
+        write(&view);
+        assert_eq!(view.cache.get(KEY).unwrap().0, before);
         view.thaw();
         assert_eq!(view.cache.get(KEY).unwrap().0.unwrap(), "new", "and goes with what it was read of");
-        view.keep(KEY, slow.as_ref(), checkpoints);
+        view.keep(KEY, before.as_ref(), checkpoints);
         assert_eq!(view.get(KEY).unwrap().unwrap(), "new", "who was slow does not bring it back");
     }
 }

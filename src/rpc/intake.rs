@@ -83,12 +83,12 @@ impl Share {
         Ok(())
     }
 
-    /// Splits off a message of so many bytes, which is in hand longer than the call goes on to send.
-    pub(super) fn split(&self, bytes: usize) -> Self {
-        let bytes = bytes as u64;
-        let less = |all: u64| Some(all.saturating_sub(bytes));
-        let all = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
-        Self { intake: self.intake.clone(), bytes: AtomicU64::new(all.min(bytes)) }
+    /// Splits off what has come so far, when a message of a stream is whole: it is in hand longer than the call goes on to send.
+    /// How long the message was on the wire, nobody can tell afterwards. What came behind it in the same frame of HTTP/2 goes
+    /// along, and no more: further frames are read when all messages of this one are taken.
+    pub(super) fn split(&self) -> Self {
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        Self { intake: self.intake.clone(), bytes: AtomicU64::new(bytes) }
     }
 
     /// Returns when no more than half of what may be is in hand, or some of it is this call's. Who brings much, and can wait
@@ -141,15 +141,16 @@ mod tests {
     fn a_message_is_split_off() {
         let intake = intake(10);
         let call = intake.call();
-        call.add(9).unwrap();
-        let message = call.split(5);
-        // Where what was decoded is longer than what came.
-        let rest = call.split(100);
-        drop(call);
+        call.add(5).unwrap();
+        let message = call.split();
+        call.add(4).unwrap();
         assert_eq!(intake.bytes().0, 9);
         drop(message);
         assert_eq!(intake.bytes().0, 4);
-        drop(rest);
+        let of_nothing_more = [call.split(), call.split()];
+        drop(call);
+        assert_eq!(intake.bytes().0, 4);
+        drop(of_nothing_more);
         assert_eq!(intake.bytes().0, 0);
     }
 

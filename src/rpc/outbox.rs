@@ -10,7 +10,6 @@ use futures_util::{
     future::BoxFuture,
     stream::{self, FuturesOrdered, Stream, StreamExt as _},
 };
-use prost::Message as _;
 use tonic::{Status, Streaming};
 
 use super::{expiry::Expiry, intake::Share, layer, parse, slots::Slot, status, sync, watch::Drain};
@@ -30,9 +29,6 @@ mod tests;
 /// How many syncs of a stream are in hand at once. Each may be as large as a message; a few are enough that a commit is
 /// shared and the next sync has arrived when the last is answered.
 const IN_HAND_MAX: usize = 8;
-
-/// What gRPC puts before each message of a stream.
-const HEADER_BYTES: usize = 5;
 
 /// Each sync of a stream is a change of its own, and has its own line in the audit.
 const STREAM_SYNC: &str = "/holdpoint.v1.SyncService/StreamSync";
@@ -136,7 +132,7 @@ where
 
     /// Queues a sync behind those before it. One that cannot be is answered in its turn.
     fn take(&mut self, request: StreamSyncRequest) {
-        let share = self.received.split(HEADER_BYTES + request.encoded_len());
+        let share = self.received.split();
         let StreamSyncRequest { mut tag, sync } = request;
         let mut audit = layer::ChangeAudit::begin(&self.caller, STREAM_SYNC);
         let answer = self.submit(&tag, sync.unwrap_or_default(), &mut audit);

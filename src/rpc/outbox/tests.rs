@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use futures_util::FutureExt as _;
+use prost::Message as _;
 use tonic::Code;
 use tonic_types::{RpcStatusExt as _, StatusExt as _};
 
@@ -372,4 +373,30 @@ async fn each_entry_has_a_line_in_the_audit_that_says_only_what_is_well_formed()
         "job" "first": OK 
     "#]]
     .assert_eq(&audit.concat());
+}
+
+/// What a message has that this version does not know is longer on the wire than it is afterwards.
+#[tokio::test]
+async fn what_came_of_a_sync_is_given_back_with_it() {
+    let subject = Subject::new().await;
+    let intake = Intake::new(&Limits::default());
+    let received = Arc::new(intake.call());
+    let wire = Arc::clone(&received);
+    let syncs = stream::iter((0..10).map(move |n| {
+        let mut message = request(&n.to_string()).encode_to_vec();
+        prost::encoding::bytes::encode(1_000, &vec![7_u8; 100_000], &mut message);
+        wire.add(message.len()).unwrap();
+        Ok(StreamSyncRequest::decode(&*message).unwrap())
+    }));
+    // Afterwards the client says nothing, and stays.
+    let requests: Requests = Box::pin(syncs.chain(stream::pending()));
+    let slot = subject.slots.take(&caller()).unwrap();
+    let (engine, drain) = (subject.engine.clone(), subject.drain.clone());
+    let mut outbox =
+        Outbox::open(engine, Limits::default(), caller(), requests, received, slot, drain).unwrap();
+    for n in 0..10 {
+        expect_created(&mut outbox, &n.to_string()).await;
+    }
+    assert!(outbox.next().now_or_never().is_none(), "it is open");
+    assert_eq!(intake.bytes().0, 0, "and nothing is in hand");
 }

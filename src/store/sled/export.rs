@@ -44,6 +44,8 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// What is changed while a copy is made.
 #[derive(Debug)]
 pub(super) struct Exporting {
+    /// Which copy it is for: one that is left may go on when there is another.
+    copy: Arc<()>,
     pub(super) changed: Changed,
     pub(super) head: Sequence,
     /// When something of it was last taken.
@@ -59,6 +61,8 @@ impl Exporting {
 
 pub(super) struct SledExport {
     shared: Arc<Shared>,
+    /// The same as in what is [`Exporting`] for it.
+    copy: Arc<()>,
     /// Where the scan goes on; none once it is done.
     from: Option<Vec<u8>>,
     ready: VecDeque<Item>,
@@ -77,10 +81,10 @@ impl SledExport {
         if exporting.is_some() {
             return Err(ExportError::UnderWay);
         }
-        let (changed, head) = (Changed::default(), *shared.head.borrow());
-        *exporting = Some(Exporting { changed, head, taken: Instant::now() });
+        let (copy, changed, head) = (Arc::default(), Changed::default(), *shared.head.borrow());
+        *exporting = Some(Exporting { copy: Arc::clone(&copy), changed, head, taken: Instant::now() });
         drop(exporting);
-        Ok(Self { shared, from: Some(Vec::new()), ready: VecDeque::new(), extent: Extent::default() })
+        Ok(Self { shared, copy, from: Some(Vec::new()), ready: VecDeque::new(), extent: Extent::default() })
     }
 
     /// The next items of the scan.
@@ -110,7 +114,8 @@ impl SledExport {
     /// What was committed meanwhile.
     fn follow(&mut self) -> std::result::Result<(), ExportError> {
         let mut exporting = self.shared.exporting();
-        let exporting = exporting.as_mut().ok_or(ExportError::Behind)?;
+        let own = exporting.as_mut().filter(|exporting| Arc::ptr_eq(&exporting.copy, &self.copy));
+        let exporting = own.ok_or(ExportError::Behind)?;
         if exporting.changed.is_too_much() {
             return Err(ExportError::Behind);
         }
@@ -160,7 +165,7 @@ impl Export for SledExport {
 
 impl Drop for SledExport {
     fn drop(&mut self) {
-        *self.shared.exporting() = None;
+        self.shared.exporting().take_if(|exporting| Arc::ptr_eq(&exporting.copy, &self.copy));
     }
 }
 
@@ -172,5 +177,73 @@ impl Shared {
         let decided = durable.wait_for(|durable| durable.has_decided(applied)).await;
         let decided = decided.expect("the sender lives as long as the store");
         decided.failure.clone().map_or(Ok(()), Err::<(), Error>)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        SledOptions, SledStore, Store as _,
+        conformance::{FIRST, commit, entry, large, set},
+    };
+
+    /// A store of a few MiB, whose directory goes with it.
+    async fn filled() -> (tempfile::TempDir, SledStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SledStore::open(directory.path(), &SledOptions::default()).unwrap();
+        for n in 1..=6 {
+            let record = set(&format!("J{n}"), large(usize::try_from(n).unwrap(), 400_000));
+            commit(&store, vec![entry("a", n)], vec![record]).await.unwrap();
+        }
+        (directory, store)
+    }
+
+    /// A copy that was begun, and then not taken for so long that it is given up.
+    async fn left(store: &SledStore) -> Box<dyn Export> {
+        let mut left = store.export(FIRST).await.unwrap();
+        left.next().await.unwrap().unwrap();
+        let long_ago = Instant::now().checked_sub(IDLE_MAX + Duration::from_secs(1)).unwrap();
+        store.shared.exporting().as_mut().unwrap().taken = long_ago;
+        store.trim(FIRST, Sequence(1)).await.unwrap();
+        left
+    }
+
+    async fn rest(export: &mut Box<dyn Export>) -> std::result::Result<Vec<Item>, ExportError> {
+        let mut items = Vec::new();
+        while let Some(page) = export.next().await? {
+            items.extend(page);
+        }
+        Ok(items)
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_was_left_takes_nothing_from_the_next() {
+        let (_directory, store) = filled().await;
+        let mut left = left(&store).await;
+        let mut next = store.export(FIRST).await.unwrap();
+        let is_of_first = |item: &Item| matches!(item, Item::Record(key, _) if key == "J1");
+        let mut items = Vec::new();
+        while !items.iter().any(is_of_first) {
+            items.extend(next.next().await.unwrap().unwrap());
+        }
+        commit(&store, vec![entry("a", 7)], vec![set("J1", "new")]).await.unwrap();
+        assert!(matches!(rest(&mut left).await, Err(ExportError::Behind)));
+        items.extend(rest(&mut next).await.unwrap());
+        let last = items.into_iter().rfind(is_of_first);
+        assert_eq!(last, Some(Item::Record("J1".into(), Some("new".into()))));
+        assert_eq!(next.extent().head, Sequence(7));
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_was_left_ends_no_other_when_it_goes() {
+        let (_directory, store) = filled().await;
+        let left = left(&store).await;
+        let mut next = store.export(FIRST).await.unwrap();
+        drop(left);
+        assert!(matches!(store.export(FIRST).await, Err(ExportError::UnderWay)));
+        rest(&mut next).await.unwrap();
+        drop(next);
+        store.export(FIRST).await.unwrap();
     }
 }

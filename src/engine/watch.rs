@@ -15,12 +15,14 @@ use std::{
     ops::Bound,
     pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use prost::Message;
 use prost_types::Timestamp;
+use tokio::time::Instant;
 
 use super::{
     Engine, Error, Shared, ids,
@@ -43,6 +45,10 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// How many jobs of a chunk are read at once: each waits for the commit that is under way.
 const CHUNK_READS: usize = 8;
+
+/// A chunk that has a job ends after about so long. It must be done before the heartbeat of its watch, the shortest of which is a
+/// second, or it is begun again.
+const CHUNK_LASTS: Duration = Duration::from_millis(500);
 
 /// What a watch is about. The same again for a resume.
 #[derive(Debug, Default)]
@@ -402,7 +408,9 @@ impl Watch {
         let (mut jobs, mut bytes) = (Vec::new(), 0);
         let mut revisions = HashMap::new();
         let mut last = String::new();
+        let began = Instant::now();
         while bytes < CHUNK_BYTES
+            && (last.is_empty() || began.elapsed() < CHUNK_LASTS)
             && let Some((job_id, parts)) = reads.next().await
         {
             last.clone_from(&job_id);

@@ -202,45 +202,54 @@ async fn a_quiet_watch_tells_that_it_lives_and_moves_on() {
 }
 
 /// A store on which everything that was written takes a while to settle.
-struct Slow(MemoryStore);
+struct Slow {
+    inner: MemoryStore,
+    settles_in: Duration,
+}
+
+impl Slow {
+    fn settling_in(milliseconds: u64) -> Self {
+        Self { inner: MemoryStore::new(), settles_in: Duration::from_millis(milliseconds) }
+    }
+}
 
 #[async_trait]
 impl Store for Slow {
     fn id(&self) -> StoreId {
-        self.0.id()
+        self.inner.id()
     }
 
     fn partitions(&self) -> u16 {
-        self.0.partitions()
+        self.inner.partitions()
     }
 
     async fn get(&self, partition: Partition, key: &[u8]) -> store::Result<Option<Bytes>> {
-        self.0.get(partition, key).await
+        self.inner.get(partition, key).await
     }
 
     async fn scan(&self, partition: Partition, scan: Scan) -> store::Result<Vec<(Bytes, Bytes)>> {
-        self.0.scan(partition, scan).await
+        self.inner.scan(partition, scan).await
     }
 
     async fn commit(&self, partition: Partition, batch: Batch) -> store::Result<()> {
-        self.0.commit(partition, batch).await
+        self.inner.commit(partition, batch).await
     }
 
     async fn settle(&self, partition: Partition) -> store::Result<()> {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        self.0.settle(partition).await
+        tokio::time::sleep(self.settles_in).await;
+        self.inner.settle(partition).await
     }
 
     fn head(&self, partition: Partition) -> tokio::sync::watch::Receiver<Sequence> {
-        self.0.head(partition)
+        self.inner.head(partition)
     }
 
     fn oldest(&self, partition: Partition) -> Sequence {
-        self.0.oldest(partition)
+        self.inner.oldest(partition)
     }
 
     async fn log(&self, partition: Partition, after: Sequence, max: usize) -> store::Result<Vec<LogRecord>> {
-        self.0.log(partition, after, max).await
+        self.inner.log(partition, after, max).await
     }
 
     async fn history(
@@ -250,42 +259,44 @@ impl Store for Slow {
         after: Sequence,
         max: usize,
     ) -> store::Result<Vec<LogRecord>> {
-        self.0.history(partition, job, after, max).await
+        self.inner.history(partition, job, after, max).await
     }
 
     async fn trim(&self, partition: Partition, before: Sequence) -> store::Result<()> {
-        self.0.trim(partition, before).await
+        self.inner.trim(partition, before).await
     }
 
     async fn export(&self, partition: Partition) -> Result<Box<dyn store::Export>, store::ExportError> {
-        self.0.export(partition).await
+        self.inner.export(partition).await
     }
 
     async fn close(&self) -> store::Result<()> {
-        self.0.close().await
+        self.inner.close().await
     }
 }
 
-/// Reading a chunk is broken off by each heartbeat; it must be done in less.
+/// Reading a chunk is broken off by each heartbeat; it must be done in less, whatever the store takes for each job.
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_of_a_slow_store_comes_to_its_end() {
-    let subject = Subject::over(Slow(MemoryStore::new())).await;
-    for n in 0..150 {
-        subject.create(&format!("job-{n:03}")).await;
-    }
-    let heartbeat = Some(prost_types::Duration { seconds: 1, nanos: 0 });
-    let request = WatchJobsRequest { heartbeat, ..WatchJobsRequest::default() };
-    let mut messages = subject.watch_jobs(request).await;
-    let mut jobs = 0;
-    for _ in 0..60 {
-        match next(&mut messages).await.as_str() {
-            "complete" => break,
-            "created" | "checkpoint" => {}
-            batch => jobs += batch.split(' ').count(),
+    for settles_in in [50, 150, 600] {
+        let subject = Subject::over(Slow::settling_in(settles_in)).await;
+        for n in 0..150 {
+            subject.create(&format!("job-{n:03}")).await;
         }
+        let heartbeat = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        let request = WatchJobsRequest { heartbeat, ..WatchJobsRequest::default() };
+        let mut messages = subject.watch_jobs(request).await;
+        let mut jobs = 0;
+        for _ in 0..300 {
+            match next(&mut messages).await.as_str() {
+                "complete" => break,
+                "created" | "checkpoint" => {}
+                batch => jobs += batch.split(' ').count(),
+            }
+        }
+        assert_eq!(jobs, 150, "{settles_in}");
+        assert!(messages.is_snapshot_complete, "{settles_in}");
     }
-    assert_eq!(jobs, 150);
-    assert!(messages.is_snapshot_complete);
 }
 
 /// What a snapshot begins with, events go on with: an expression sees the same of a job in both.
@@ -445,7 +456,7 @@ async fn a_busy_watch_ends_when_its_credentials_do_and_goes_on_without_a_gap() {
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_is_cut_off_by_expiry_is_taken_to_its_end_by_the_next_watch() {
     const JOBS: usize = 300;
-    let subject = Subject::over(Slow(MemoryStore::new())).await;
+    let subject = Subject::over(Slow::settling_in(50)).await;
     for n in 0..JOBS {
         subject.create(&format!("job-{n:03}")).await;
     }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use tokio::{net::TcpListener, time};
 use tokio_util::sync::CancellationToken;
@@ -123,6 +124,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     tokio::select! {
         served = serve(listener, services, &config, shutdown) => served?,
         failure = failed => return Err(failure),
+    }
+    // All calls may have ended before their time for it was over.
+    if let Some(failure) = engine.failed().now_or_never() {
+        return Err(Error::Failed(failure));
     }
     engine.stop().await.map_err(Error::Close)?;
     tracing::info!("stopped");

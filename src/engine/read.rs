@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Error, command::Target, logged::Logged, writer::Rest};
 use crate::{
@@ -77,7 +78,7 @@ impl Engine {
         Ok(head)
     }
 
-    /// The job that is named so, and where it lives.
+    /// The job that is named so, and where it lives. That there is none is durable.
     async fn named(&self, org: &str, target: Target<'_>) -> Result<Option<(Partition, JobKey)>, Error> {
         let partition = self.partition_of(org, target);
         let records = self.records(partition);
@@ -86,7 +87,11 @@ impl Engine {
             Target::Client(id) => records.job_id(org, id).await?,
             Target::Task(id) => records.job_of_task(org, id).await?,
         };
-        Ok(job_id.map(|job_id| (partition, JobKey { org: org.to_owned(), job_id })))
+        let Some(job_id) = job_id else {
+            self.shared.store.settle(partition).await?;
+            return Ok(None);
+        };
+        Ok(Some((partition, JobKey { org: org.to_owned(), job_id })))
     }
 
     pub(super) async fn job_by_key(
@@ -153,7 +158,9 @@ impl Engine {
         let read = async move {
             let _ = reply.send(read(records).await);
         };
-        self.queue(partition, Box::new(Rest { read: Some(Box::pin(read)) }))?;
+        let left = CancellationToken::new();
+        let _waiting = left.clone().drop_guard();
+        self.queue(partition, Box::new(Rest { read: Some(Box::pin(read)), left }))?;
         answer.await.map_err(|_| Error::Stopping)
     }
 

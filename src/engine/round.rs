@@ -132,14 +132,14 @@ impl<'w> Round<'w> {
         context.workflow = self.definition(&origin.org, &existing, command).await?;
         context.dependencies = self.dependencies(&origin.org, &existing, command).await?;
         let decision = unbroken(|| command.decide(existing, &context))?;
-        let writes_nothing = decision.events.is_empty() && decision.sync.is_none() && stamp.is_none();
-        if origin.validate_only || writes_nothing {
-            return Ok(decision.reply);
-        }
         let bytes: usize = decision.events.iter().map(Message::encoded_len).sum();
         if bytes > C::EVENT_BYTES_MAX && origin.actor.kind() != actor::Kind::Server {
             let (limit, maximum) = ("command_bytes", C::EVENT_BYTES_MAX as u64);
             return Err(Error::Rejected(Rejection::LimitExceeded { limit, maximum }));
+        }
+        let writes_nothing = decision.events.is_empty() && decision.sync.is_none() && stamp.is_none();
+        if origin.validate_only || writes_nothing {
+            return Ok(decision.reply);
         }
         if decision.events.last().is_some_and(|event| event.r#type() == JobEventType::JobDeleted) {
             let job_id = decision.state.job.job_id.clone();

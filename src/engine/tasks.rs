@@ -36,8 +36,10 @@ impl Engine {
     pub async fn task(&self, org: &str, task_id: &str) -> Result<Option<TaskStatus>, Error> {
         let partition = self.partition_of(org, Target::Task(task_id));
         let records = self.records(partition);
-        let Some(job_id) = records.job_of_task(org, task_id).await? else { return Ok(None) };
-        let task = records.task(&JobKey { org: org.to_owned(), job_id }, task_id).await?;
+        let task = match records.job_of_task(org, task_id).await? {
+            Some(job_id) => records.task(&JobKey { org: org.to_owned(), job_id }, task_id).await?,
+            None => None,
+        };
         self.shared.store.settle(partition).await?;
         Ok(task)
     }

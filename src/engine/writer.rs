@@ -249,6 +249,7 @@ impl Filling<'_> {
                 && let Some(one) = queue.turns.pop_front()
             {
                 if one.wants_rest()
+                    && !one.is_abandoned()
                     && let Err(error) = Flight::land(flight).await
                 {
                     queue.turns.push_front(one);
@@ -367,12 +368,14 @@ impl<C: Decide> Work for Execution<C> {
 /// A read that must meet the records at rest: between two rounds nothing moves.
 pub(super) struct Rest {
     pub(super) read: Option<BoxFuture<'static, ()>>,
+    /// Cancelled when nobody waits for it any more.
+    pub(super) left: CancellationToken,
 }
 
 #[async_trait]
 impl Work for Rest {
     fn is_abandoned(&self) -> bool {
-        false
+        self.left.is_cancelled()
     }
 
     fn queued(&self) -> Option<Instant> {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Rejection, UpdateJob},
+    domain::{CreateTask, Rejection, UpdateJob},
     engine::{Command, Engine, Environment, Error, ListOrder, Options, Origin, Start, Target, Views},
-    proto::v1::{Job, JobFilter, JobStatus, UpdateJobResponse},
+    proto::v1::{Job, JobFilter, JobStatus, TaskStatus, UpdateJobResponse},
     store::{MemoryStore, Sequence, Store as _},
 };
 
@@ -696,4 +696,67 @@ async fn a_deletion_shows_once_it_is_durable() {
     assert_eq!(soon(read).await.unwrap().unwrap(), None);
     let mut watch = watch_jobs(&engine, &of_job("a"), Start::Earliest);
     assert_eq!(events_now(&mut watch).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_deleted_task_is_gone_once_that_is_durable() {
+    let store = Valve::new();
+    let engine = start(&store, &World::at(1_000), Options::default()).await;
+    soon(engine.execute(origin(), create("a", "red"))).await.unwrap();
+    let task = TaskStatus { unique_name: Some("made".to_owned()), ..TaskStatus::default() };
+    let made = CreateTask { job_id: "a".to_owned(), task };
+    let id = soon(engine.execute(origin(), made)).await.unwrap().task.unwrap().id;
+    assert!(soon(engine.task(ORG, &id)).await.unwrap().is_some());
+    store.turn(ValvePosition::Shut);
+    let deleted = ask(&engine, origin(), delete("a"));
+    store.reached().await;
+    let read = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.task(ORG, &id).await }
+    });
+    idle().await;
+    assert!(!read.is_finished(), "it may still come back");
+    store.turn(ValvePosition::Open);
+    soon(deleted).await.unwrap().unwrap();
+    assert_eq!(soon(read).await.unwrap().unwrap(), None);
+}
+
+/// The writer stands still for nobody who has gone.
+#[tokio::test]
+async fn an_abandoned_read_at_rest_is_not_done() {
+    let store = Valve::new();
+    let engine = start(&store, &World::at(1_000), Options::default()).await;
+    store.turn(ValvePosition::Shut);
+    let first = ask(&engine, origin(), create("a", "red"));
+    store.reached().await;
+    fill(&engine, "filling").await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let read = || {
+        let (engine, done) = (engine.clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            let read = move |_| async move { done.fetch_add(1, Ordering::SeqCst) };
+            engine.at_rest(FIRST, read).await
+        })
+    };
+    let (left, kept) = (read(), read());
+    idle().await;
+    left.abort();
+    assert!(soon(left).await.unwrap_err().is_cancelled());
+    store.turn(ValvePosition::Open);
+    soon(kept).await.unwrap().unwrap();
+    soon(first).await.unwrap().unwrap();
+    assert_eq!(done.load(Ordering::SeqCst), 1);
+}
+
+/// What is only tried is refused for what it would be refused for.
+#[tokio::test]
+async fn what_is_too_large_is_refused_also_where_it_is_only_tried() {
+    let engine = start(&Valve::new(), &World::at(1_000), Options::default()).await;
+    for validate_only in [false, true] {
+        let large = create("a", &"x".repeat(17 << 20));
+        let refused = soon(engine.execute(Origin { validate_only, ..origin() }, large)).await;
+        let is_expected =
+            matches!(&refused, Err(Error::Rejected(Rejection::LimitExceeded { limit: "command_bytes", .. })));
+        assert!(is_expected, "{validate_only}: {refused:?}");
+    }
 }

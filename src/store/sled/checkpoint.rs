@@ -45,7 +45,8 @@ pub(super) struct Checkpoint {
     pub(super) number: u64,
     /// The next generation of chunks.
     pub(super) generation: u64,
-    /// What keys and values take, about: a checkpoint that is done again may count some of them twice.
+    /// What keys and values take, about: what a checkpoint had written when it was cut off is not counted when it is done again.
+    /// The next compaction counts all of it anew.
     pub(super) live_bytes: u64,
 }
 

@@ -303,6 +303,9 @@ impl Worker {
 
     /// Does a piece of the first trim that waits. While the store is exported, none.
     fn trim(&mut self) {
+        if self.trims.is_empty() {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         let mut exporting = shared.exporting();
         // One that is left is told when it goes on.

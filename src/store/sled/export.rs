@@ -78,7 +78,7 @@ impl Shared {
 impl SledExport {
     pub(super) fn begin(shared: Arc<Shared>) -> std::result::Result<Self, ExportError> {
         let mut exporting = shared.exporting();
-        if exporting.is_some() {
+        if exporting.as_ref().is_some_and(|other| !other.is_left()) {
             return Err(ExportError::UnderWay);
         }
         let (copy, changed, head) = (Arc::default(), Changed::default(), *shared.head.borrow());
@@ -119,10 +119,18 @@ impl SledExport {
         if exporting.changed.is_too_much() {
             return Err(ExportError::Behind);
         }
-        exporting.taken = Instant::now();
         self.ready.extend(exporting.changed.take());
         self.extent = Extent { oldest: self.shared.oldest(), head: exporting.head };
         Ok(())
+    }
+
+    /// Somebody takes what there is.
+    fn touch(&self) {
+        let mut exporting = self.shared.exporting();
+        let own = exporting.as_mut().filter(|exporting| Arc::ptr_eq(&exporting.copy, &self.copy));
+        if let Some(exporting) = own {
+            exporting.taken = Instant::now();
+        }
     }
 
     fn page(&mut self) -> Option<Vec<Item>> {
@@ -141,6 +149,7 @@ impl SledExport {
 #[async_trait]
 impl Export for SledExport {
     async fn next(&mut self) -> std::result::Result<Option<Vec<Item>>, ExportError> {
+        self.touch();
         loop {
             if let Some(page) = self.page() {
                 return Ok(Some(page));
@@ -199,13 +208,17 @@ mod tests {
         (directory, store)
     }
 
-    /// A copy that was begun, and then not taken for so long that it is given up.
+    /// Nobody has taken anything of a copy for long.
+    fn leave(store: &SledStore) {
+        let long_ago = Instant::now().checked_sub(IDLE_MAX + Duration::from_secs(1)).unwrap();
+        store.shared.exporting().as_mut().unwrap().taken = long_ago;
+    }
+
+    /// A copy that was begun, and then left.
     async fn left(store: &SledStore) -> Box<dyn Export> {
         let mut left = store.export(FIRST).await.unwrap();
         left.next().await.unwrap().unwrap();
-        let long_ago = Instant::now().checked_sub(IDLE_MAX + Duration::from_secs(1)).unwrap();
-        store.shared.exporting().as_mut().unwrap().taken = long_ago;
-        store.trim(FIRST, Sequence(1)).await.unwrap();
+        leave(store);
         left
     }
 
@@ -233,6 +246,34 @@ mod tests {
         let last = items.into_iter().rfind(is_of_first);
         assert_eq!(last, Some(Item::Record("J1".into(), Some("new".into()))));
         assert_eq!(next.extent().head, Sequence(7));
+    }
+
+    #[tokio::test]
+    async fn the_log_is_trimmed_under_a_copy_that_was_left() {
+        let (_directory, store) = filled().await;
+        let mut left = left(&store).await;
+        store.trim(FIRST, Sequence(2)).await.unwrap();
+        assert!(matches!(rest(&mut left).await, Err(ExportError::Behind)));
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_is_taken_slowly_is_not_left() {
+        let (_directory, store) = filled().await;
+        let mut slow = store.export(FIRST).await.unwrap();
+        slow.next().await.unwrap().unwrap();
+        let records = (1..=6).map(|n| set(&format!("J{n}"), large(n, 400_000))).collect();
+        commit(&store, vec![entry("a", 7)], records).await.unwrap();
+        let mut pages = 0;
+        loop {
+            leave(&store);
+            let page = slow.next().await.unwrap();
+            assert!(matches!(store.export(FIRST).await, Err(ExportError::UnderWay)));
+            if page.is_none() {
+                break;
+            }
+            pages += 1;
+        }
+        assert!(pages > 4, "{pages}");
     }
 
     #[tokio::test]

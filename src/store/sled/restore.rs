@@ -1,6 +1,6 @@
 //! A new data directory from a backup.
 
-use std::{io::Read, path::Path};
+use std::{collections::BTreeMap, io::Read, path::Path};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -103,21 +103,27 @@ struct Import<'a> {
 
 impl Import<'_> {
     fn take(&mut self, items: Vec<Item>) -> StoreResult<()> {
-        let mut steps = Steps::new(self.tree, self.written);
+        // Of what is said twice of a key, the last: a step does not see the chunks of what it has itself.
+        let mut changes: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
         for item in items {
             self.items += 1;
-            match item {
-                Item::Record(key, value) => steps.write(&key, value.as_ref())?,
+            let (key, value) = match item {
+                Item::Record(key, value) => (key, value),
                 Item::Entry(record) => {
                     let key = tables::entry(&record.job, record.sequence);
-                    steps.write(&key, Some(&entry::encode(&record).into()))?;
+                    (key.into(), Some(entry::encode(&record).into()))
                 }
                 Item::Batch(batch) => {
                     let Some(last) = batch.entries.last() else { continue };
                     let key = tables::batch(Sequence(last.sequence));
-                    steps.write(&key, Some(&Bytes::from(batch.encode_to_vec())))?;
+                    (key.into(), Some(batch.encode_to_vec().into()))
                 }
-            }
+            };
+            changes.insert(key, value);
+        }
+        let mut steps = Steps::new(self.tree, self.written);
+        for (key, value) in &changes {
+            steps.write(key, value.as_ref())?;
         }
         self.written = steps.finish(0)?.checkpoint;
         Ok(())

@@ -1,6 +1,7 @@
 //! What is sled's own: what a restart finds, what is refused, and what is left behind.
 
 mod damage;
+mod ranges;
 mod stopped;
 
 use std::{fs, path::PathBuf};
@@ -10,7 +11,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     chance::Chance,
-    store::conformance::{FIRST, commit, entry, get, head, job, large, log, remove, set},
+    store::{
+        BackupInfo, BackupWriter, Extent, Item,
+        conformance::{FIRST, commit, entry, get, head, job, large, log, remove, set},
+    },
 };
 
 /// A directory that stores come and go in.
@@ -640,4 +644,22 @@ async fn the_tables_of_the_backend_are_not_the_callers() {
     let place = Place::new();
     let store = place.open();
     commit(&store, vec![entry("a", 1)], vec![set("Ma", "one")]).await.unwrap();
+}
+
+/// A backup may have a key twice: as the scan met it, and as a commit left it.
+#[tokio::test]
+async fn what_a_backup_says_again_leaves_no_chunks() {
+    let (time, version) = (prost_types::Timestamp::default(), "1".to_owned());
+    let info = BackupInfo { store: StoreId(uuid::Uuid::from_u128(7)), time, version, partitions: 1 };
+    let (mut writer, begin) = BackupWriter::begin(&info);
+    let record = |seed| Item::Record("Ja".into(), Some(large(seed, 20_000)));
+    let items = writer.items(FIRST, vec![record(1), record(2), record(3)]);
+    let (end, ..) = writer.end(&[Extent { oldest: Sequence(1), head: Sequence(0) }]);
+    let backup = [&begin[..], &items[..], &end[..]].concat();
+    let place = Place::new();
+    let reader = BackupReader::open(&*backup).unwrap();
+    SledStore::restore(place.directory.path(), &SledOptions::default(), reader).unwrap();
+    let store = place.open();
+    assert_eq!(get(&store, "Ja").await, Some(large(3, 20_000)));
+    assert_eq!(store.count(b'X'), 5);
 }

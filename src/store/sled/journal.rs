@@ -13,7 +13,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -152,8 +152,9 @@ pub(super) fn recover(
             return Err(OpenError::Unreadable { file: directory.to_owned() });
         }
         let mut next = first;
-        let mut rest = frames;
+        let (mut rest, mut last) = (frames, frames);
         while let Some((changes, left)) = decode(rest, next, mark) {
+            last = rest;
             if next > number {
                 take(changes);
                 number = next;
@@ -165,11 +166,21 @@ pub(super) fn recover(
             return Err(OpenError::Unreadable { file: path });
         }
         if is_last {
-            // A process that was killed may not have synced what it wrote, and all that is read here counts from now on.
+            // A process that was killed may not have synced what it wrote, and all that is read here counts from now on. Where
+            // a sync has failed, the system may take for written what is only in its memory: so the last frame is written again.
+            let (begins, ends) = (bytes.len() - last.len(), bytes.len() - rest.len());
+            write_again(&path, &bytes[begins..ends], begins).map_err(OpenError::io("write", &path))?;
             barrier::sync_file(&path).map_err(OpenError::io("sync", &path))?;
         }
     }
     Ok(number)
+}
+
+/// Writes what a file has at a place already.
+fn write_again(path: &Path, bytes: &[u8], at: usize) -> io::Result<()> {
+    let mut file = File::options().write(true).open(path)?;
+    file.seek(SeekFrom::Start(at as u64))?;
+    file.write_all(bytes)
 }
 
 /// The mark of a file, and what is behind its header. A file has a whole one before it has its name.
@@ -327,6 +338,8 @@ pub(super) fn fuzz(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tempfile::TempDir;
 
     use super::*;
@@ -380,6 +393,23 @@ mod tests {
         assert_eq!(recovered(&place, 3), Ok((6, 3)));
         let gap = recovered(&place, 2).unwrap_err();
         assert!(gap.contains("is damaged"), "{gap}");
+    }
+
+    /// What a sync has failed to write may look written to the system.
+    #[test]
+    fn the_last_frame_is_written_again_as_it_is() {
+        let place = written();
+        let [first, last] = [1, 4].map(|number| place.path().join(name(number)));
+        let contents = || [&first, &last].map(|path| fs::read(path).unwrap());
+        let before = contents();
+        let modified = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+        let long_ago = modified(&first) - Duration::from_secs(3_600);
+        for path in [&first, &last] {
+            File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        }
+        assert_eq!(recovered(&place, 0), Ok((6, 6)));
+        assert_eq!(contents(), before);
+        assert_eq!((modified(&first) == long_ago, modified(&last) == long_ago), (true, false));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     domain::{CreateTask, Rejection, UpdateJob},
     engine::{Command, Engine, Environment, Error, ListOrder, Options, Origin, Start, Target, Views},
-    proto::v1::{Job, JobFilter, JobStatus, TaskStatus, UpdateJobResponse},
+    proto::v1::{CreateJobResponse, Job, JobFilter, JobStatus, TaskStatus, UpdateJobResponse},
     store::{MemoryStore, Sequence, Store as _},
 };
 
@@ -198,6 +198,17 @@ async fn fill(engine: &Engine, job_id: &str) {
     idle().await;
 }
 
+/// An engine that makes the job `a`, as soon as its store lets it, and takes in no more until then.
+async fn held_up() -> (Arc<Valve>, Engine, JoinHandle<Result<CreateJobResponse, Error>>) {
+    let store = Valve::new();
+    let engine = start(&store, &World::at(1_000), Options::default()).await;
+    store.turn(ValvePosition::Shut);
+    let first = ask(&engine, origin(), create("a", "red"));
+    store.reached().await;
+    fill(&engine, "filling").await;
+    (store, engine, first)
+}
+
 /// While one round is on its way, the next is decided over what it writes, and waits for it with every answer.
 #[tokio::test]
 async fn commands_are_decided_while_others_are_made_durable() {
@@ -231,12 +242,7 @@ async fn commands_are_decided_while_others_are_made_durable() {
 
 #[tokio::test]
 async fn an_abandoned_command_is_not_decided() {
-    let store = Valve::new();
-    let engine = start(&store, &World::at(1_000), Options::default()).await;
-    store.turn(ValvePosition::Shut);
-    let first = ask(&engine, origin(), create("a", "red"));
-    store.reached().await;
-    fill(&engine, "filling").await;
+    let (store, engine, first) = held_up().await;
     let abandoned = ask(&engine, request("again", 1), create("b", "red"));
     let kept = ask(&engine, origin(), create("c", "red"));
     idle().await;
@@ -724,12 +730,7 @@ async fn a_deleted_task_is_gone_once_that_is_durable() {
 /// The writer stands still for nobody who has gone.
 #[tokio::test]
 async fn an_abandoned_read_at_rest_is_not_done() {
-    let store = Valve::new();
-    let engine = start(&store, &World::at(1_000), Options::default()).await;
-    store.turn(ValvePosition::Shut);
-    let first = ask(&engine, origin(), create("a", "red"));
-    store.reached().await;
-    fill(&engine, "filling").await;
+    let (store, engine, first) = held_up().await;
     let done = Arc::new(AtomicUsize::new(0));
     let read = || {
         let (engine, done) = (engine.clone(), Arc::clone(&done));

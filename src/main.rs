@@ -25,6 +25,7 @@ use holdpoint::{
     proto::v1::BackupSummary,
     server, telemetry,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +55,17 @@ fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         return io::stdout().write_all(config.to_toml().as_bytes()).map_err(Failure::other);
     }
     telemetry::init(&config.log, &config.audit).map_err(Failure::usage)?;
+    lift_open_files();
     run(config)
+}
+
+/// As many connections and files as the system lets a process have, if it asks: less is usual for those that do not.
+fn lift_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let lifted = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, lifted) {
+        tracing::info!(%error, open_files = limit.current, "there cannot be more connections and files than this");
+    }
 }
 
 fn mint(arguments: MintArguments) -> Result<(), Failure> {

@@ -31,6 +31,8 @@ use super::{
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// As many as stand idle, where the system lets one process have them.
 const IDLE: usize = 1_000;
+/// How many files and connections a process has that does not ask.
+const USUAL: usize = 64;
 /// How often a client that is slow sends a byte.
 const DRIP: Duration = Duration::from_millis(50);
 /// What is timed: so many calls on a connection, and on connections of their own.
@@ -323,6 +325,20 @@ async fn who_does_not_begin_in_plaintext_is_sent_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_begin_encrypted_is_sent_away() {
     who_does_not_begin_is_sent_away(true).await;
+}
+
+/// A process has fewer than the system lets it have, unless it asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_may_be_more_connections_than_is_usual() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::with_usual_descriptors(USUAL, directory.path(), &["--store", "memory"]).await;
+    let subject = Subject { server, client: None };
+    let mut clients = Vec::new();
+    for _ in 0..2 * USUAL {
+        let mut jobs = subject.jobs().await;
+        call(&mut jobs).await;
+        clients.push(jobs);
+    }
 }
 
 /// The system has no descriptors left: who is in is served, handshakes that are under way go on, it is said once, and

@@ -120,6 +120,14 @@ impl Server {
         Self::run(command, directory, settings).await
     }
 
+    /// One that has so many files and connections, unless it asks for more.
+    pub async fn with_usual_descriptors(usual: usize, directory: &Path, settings: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -S -n {usual} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_holdpoint")]);
+        Self::run(command, directory, settings).await
+    }
+
     /// One that may refuse to start: then how it ended, and its log.
     pub async fn attempt(directory: &Path, settings: &[&str]) -> Result<Self, Ended> {
         Self::try_run(Command::new(env!("CARGO_BIN_EXE_holdpoint")), directory, settings).await

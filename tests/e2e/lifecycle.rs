@@ -70,9 +70,9 @@ async fn what_is_not_to_be_had_ends_with_1() {
     process.terminate().await;
     assert_eq!(process.ended().await.code, Some(0));
 
-    fs::write(directory.path().join("held/FORMAT"), "format 5\nof a later version\n").unwrap();
+    fs::write(directory.path().join("held/FORMAT"), "format 6\nof a later version\n").unwrap();
     let ended = serve("127.0.0.1:0", &free("held")).await;
-    refused_to_start(&ended, 1, "the data directory has format 5, and this version knows format 4");
+    refused_to_start(&ended, 1, "the data directory has format 6, and this version knows format 5");
 
     fs::write(directory.path().join("file"), "").unwrap();
     refused_to_start(&serve("127.0.0.1:0", &free("file")).await, 1, "cannot create");

@@ -183,7 +183,7 @@ async fn loses_after_lies(lies: Lies, seed: u64) -> Option<bool> {
         }
         Err(ended) => {
             println!("{lies:?}: the store is not opened");
-            let is_told = ["acknowledged changes are lost", "journal is damaged"]
+            let is_told = ["acknowledged changes are lost", "is damaged: restore a backup"]
                 .iter()
                 .any(|told| ended.log.contains(told));
             assert!(is_told, "{}", ended.log);

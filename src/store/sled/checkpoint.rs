@@ -4,8 +4,8 @@
 //! come, and makes that durable. Only then does the journal lose the files. One that is cut off is done again after the
 //! next start: meanwhile each key that it may have written is read from the journal.
 //!
-//! The thread is the only one that writes into sled, so it is the one that writes it anew as well
-//! ([`compaction`](super::compaction)).
+//! The thread is the only one that writes into sled and into the files of values, so it is the one that tidies them up as well
+//! ([`compaction`](super::compaction), [`values`](super::values)).
 
 use std::{
     path::PathBuf,
@@ -25,9 +25,12 @@ use super::{
     Shared, Step,
     committer::{Panicked, unwritten},
     compaction::Compacting,
-    database, failed, journal, open,
+    database::{self, Database},
+    failed, journal, open,
     segments::Empty,
-    tables, value,
+    tables,
+    value::{self, INLINE_BYTES_MAX, Stored},
+    values::{Collected, Moved, Noted, Writer},
     view::Layer,
 };
 use crate::store::{Error, Result};
@@ -35,67 +38,58 @@ use crate::store::{Error, Result};
 /// How soon it is noted which segments sled has left empty, or used, meanwhile.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
-/// About the size of one step. sled holds readers up while it applies one.
+/// About the size of one step, and how many keys it has at most. sled holds readers up while it applies one.
 const STEP_BYTES: usize = 64 * 1024;
+const STEP_KEYS: usize = 256;
 
 /// How far sled has what was committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     /// The number of the last commit.
     pub(super) number: u64,
-    /// The next generation of chunks.
-    pub(super) generation: u64,
-    /// What keys and values take, about: what a checkpoint had written when it was cut off is not counted when it is done again.
-    /// The next compaction counts all of it anew.
+    /// What counts of the files of values.
+    pub(super) values: Noted,
+    /// What keys take in sled with what is stored for them, about: what a checkpoint had written when it was cut off is not counted
+    /// when it is done again. The next compaction counts all of it anew.
     pub(super) live_bytes: u64,
-}
-
-/// The first generation of chunks after so many starts. No two starts have one in common: what an old value says of its chunks,
-/// also if it was left by a checkpoint that was cut off, is never said of those of another.
-pub(super) fn first_generation(starts: u64) -> u64 {
-    starts << 32
 }
 
 impl Checkpoint {
     /// The one that sled has; before the first commit where it has none.
-    pub(super) fn read(tree: &Tree) -> Result<Self> {
-        let Some(bytes) = value::get(tree, tables::CHECKPOINT)? else { return Ok(Self::default()) };
-        let (&[number, generation, live_bytes], []) = bytes.as_chunks() else {
+    pub(super) fn read(tree: &Database) -> Result<Self> {
+        let Some(bytes) = tree.value(tables::CHECKPOINT)? else { return Ok(Self::default()) };
+        let (&[number, inventory, sum, live_bytes], []) = bytes.as_chunks() else {
             return Err(value::corrupt(tables::CHECKPOINT, "is no checkpoint"));
         };
-        let [number, generation, live_bytes] = [number, generation, live_bytes].map(u64::from_be_bytes);
-        Ok(Self { number, generation, live_bytes })
+        let [number, inventory, sum, live_bytes] =
+            [number, inventory, sum, live_bytes].map(u64::from_be_bytes);
+        let sum = u32::try_from(sum).map_err(|_| value::corrupt(tables::CHECKPOINT, "is no checkpoint"))?;
+        Ok(Self { number, values: Noted { number: inventory, sum }, live_bytes })
     }
 
     /// Notes it, not durably yet.
     pub(super) fn write(self, tree: &Tree) -> Result<()> {
-        let numbers = [self.number, self.generation, self.live_bytes].map(u64::to_be_bytes);
+        let Self { number, values, live_bytes } = self;
+        let numbers = [number, values.number, values.sum.into(), live_bytes].map(u64::to_be_bytes);
         let stored = value::encode(tables::CHECKPOINT, numbers.as_flattened());
         tree.insert(tables::CHECKPOINT, stored).map_err(failed)?;
         Ok(())
     }
-
-    /// Removes the chunks that a later checkpoint left when it was cut off.
-    pub(super) fn sweep(self, tree: &Tree) -> Result<()> {
-        let mut steps = Steps::new(tree, self);
-        for item in tree.range(tables::chunk(self.generation, 0)..=tables::chunk(u64::MAX, u32::MAX)) {
-            let (key, _) = item.map_err(failed)?;
-            steps.unit(vec![(key.to_vec(), None)])?;
-        }
-        steps.finish(self.number).map(drop)
-    }
 }
 
-/// Values on their way into sled: cut into chunks where they are large, and many in a step.
+/// Values on their way into sled, the large ones into files: many in a step.
 pub(super) struct Steps<'t> {
     tree: &'t Tree,
+    values: &'t mut Writer,
     /// Another database that has the keys before one as well.
     mirror: Option<(&'t Tree, &'t [u8])>,
     step: Batch,
     mirrored: Batch,
     mirror_failure: Option<Error>,
+    /// What is in the step, and what was in those before.
+    keys: usize,
     bytes: usize,
-    generation: u64,
+    written: u64,
     live_bytes: u64,
     /// By how much the other database grew.
     mirrored_bytes: i64,
@@ -103,25 +97,28 @@ pub(super) struct Steps<'t> {
 
 /// What steps came to.
 pub(super) struct Done {
-    /// What is to be noted of the commit that they end with.
-    pub(super) checkpoint: Checkpoint,
+    /// What keys take now; see [`Checkpoint::live_bytes`].
+    pub(super) live_bytes: u64,
+    /// What was written into sled.
+    pub(super) written: u64,
     /// By how much what is in the other database has grown; or why it does not have all of it.
     pub(super) mirrored: Result<i64>,
 }
 
 impl<'t> Steps<'t> {
-    /// After a checkpoint.
-    pub(super) fn new(tree: &'t Tree, after: Checkpoint) -> Self {
-        let Checkpoint { number: _, generation, live_bytes } = after;
+    /// Where keys take so much.
+    pub(super) fn new(tree: &'t Tree, values: &'t mut Writer, live_bytes: u64) -> Self {
         let (step, mirrored) = Default::default();
         Self {
             tree,
+            values,
             mirror: None,
             step,
             mirrored,
             mirror_failure: None,
+            keys: 0,
             bytes: 0,
-            generation,
+            written: 0,
             live_bytes,
             mirrored_bytes: 0,
         }
@@ -132,37 +129,34 @@ impl<'t> Steps<'t> {
         Self { mirror, ..self }
     }
 
-    /// Sets a key or removes it, with the chunks of what is there.
+    /// Sets a key or removes it.
     pub(super) fn write(&mut self, key: &[u8], value: Option<&Bytes>) -> Result<()> {
-        let mut unit = Vec::new();
-        if let Some(value) = value {
-            let generation = &mut self.generation;
-            let mut parts = value::encode_any(key.to_vec(), value, || {
-                *generation += 1;
-                *generation - 1
-            });
-            for (key, stored) in &parts {
-                self.grow(key, (key.len() + stored.len()) as u64);
+        let before = self.tree.get(key).map_err(failed)?;
+        match &before {
+            None if value.is_none() => return Ok(()),
+            None => {}
+            Some(raw) => {
+                self.grow(key, -bytes_of(key, raw));
+                if let Some(place) = value::place(key, raw)? {
+                    self.values.release(place);
+                }
             }
-            let last = parts.pop();
-            // Chunks that nothing leads to may come in any step before.
-            for (key, stored) in parts {
-                self.unit(vec![(key, Some(stored))])?;
-            }
-            unit.extend(last.map(|(key, stored)| (key, Some(stored))));
-        } else {
-            unit.push((key.to_vec(), None));
         }
-        // A reader who misses chunks finds another value.
-        if let Some(raw) = self.tree.get(key).map_err(failed)? {
-            let chunks = value::chunks_of(key, &raw)?;
-            self.shrink(key, (key.len() + raw.len()) as u64);
-            if let Some(chunks) = chunks {
-                self.shrink(&chunks.first_key(), chunks.stored_bytes());
+        let stored = match value {
+            Some(value) if value.len() > INLINE_BYTES_MAX => {
+                Some(Stored::Placed(self.values.append(key, value).map_err(unwritten)?))
             }
-            unit.extend(chunks.into_iter().flat_map(value::Chunks::keys).map(|key| (key, None)));
-        }
-        self.unit(unit)
+            value => value.map(|value| Stored::Inline(value)),
+        };
+        self.put(key, stored.map(|stored| stored.encode(key)))
+    }
+
+    /// Leads a key to where its value was copied.
+    pub(super) fn lead(&mut self, Moved { key, to }: &Moved) -> Result<()> {
+        let stored = Stored::Placed(*to).encode(key);
+        // It leads elsewhere now, in as many bytes.
+        self.grow(key, -bytes_of(key, &stored));
+        self.put(key, Some(stored))
     }
 
     /// Whether the other database is to have a key.
@@ -170,34 +164,31 @@ impl<'t> Steps<'t> {
         self.mirror.is_some_and(|(_, end)| key < end)
     }
 
-    fn grow(&mut self, key: &[u8], bytes: u64) {
-        self.live_bytes += bytes;
+    fn grow(&mut self, key: &[u8], bytes: i64) {
+        self.live_bytes = self.live_bytes.saturating_add_signed(bytes);
         if self.is_mirrored(key) {
-            self.mirrored_bytes += bytes.cast_signed();
+            self.mirrored_bytes += bytes;
         }
     }
 
-    fn shrink(&mut self, key: &[u8], bytes: u64) {
-        self.live_bytes = self.live_bytes.saturating_sub(bytes);
+    fn put(&mut self, key: &[u8], stored: Option<Vec<u8>>) -> Result<()> {
+        if let Some(stored) = &stored {
+            self.grow(key, bytes_of(key, stored));
+        }
+        self.keys += 1;
+        self.bytes += key.len() + stored.as_ref().map_or(0, Vec::len);
         if self.is_mirrored(key) {
-            self.mirrored_bytes -= bytes.cast_signed();
+            put(&mut self.mirrored, key, stored.clone());
         }
-    }
-
-    /// Changes that are seen together.
-    fn unit(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<()> {
-        for (key, stored) in changes {
-            self.bytes += key.len() + stored.as_ref().map_or(0, Vec::len);
-            if self.is_mirrored(&key) {
-                put(&mut self.mirrored, key.clone(), stored.clone());
-            }
-            put(&mut self.step, key, stored);
-        }
-        if self.bytes < STEP_BYTES { Ok(()) } else { self.apply() }
+        put(&mut self.step, key, stored);
+        if self.bytes < STEP_BYTES && self.keys < STEP_KEYS { Ok(()) } else { self.apply() }
     }
 
     fn apply(&mut self) -> Result<()> {
-        self.bytes = 0;
+        self.written += std::mem::take(&mut self.bytes) as u64;
+        self.keys = 0;
+        // Who is led to a value finds it.
+        self.values.write_out().map_err(unwritten)?;
         let mirrored = std::mem::take(&mut self.mirrored);
         if let Some(Err(error)) = self.mirror.map(|(mirror, _)| database::apply(mirror, mirrored)) {
             (self.mirror, self.mirror_failure) = (None, Some(error));
@@ -206,15 +197,19 @@ impl<'t> Steps<'t> {
     }
 
     /// Applies what is left.
-    pub(super) fn finish(mut self, number: u64) -> Result<Done> {
+    pub(super) fn finish(mut self) -> Result<Done> {
         self.apply()?;
-        let checkpoint = Checkpoint { number, generation: self.generation, live_bytes: self.live_bytes };
         let mirrored = self.mirror_failure.map_or(Ok(self.mirrored_bytes), Err);
-        Ok(Done { checkpoint, mirrored })
+        Ok(Done { live_bytes: self.live_bytes, written: self.written, mirrored })
     }
 }
 
-fn put(step: &mut Batch, key: Vec<u8>, stored: Option<Vec<u8>>) {
+/// What a key takes, with what is stored for it.
+fn bytes_of(key: &[u8], stored: &[u8]) -> i64 {
+    i64::try_from(key.len() + stored.len()).unwrap_or(i64::MAX)
+}
+
+fn put(step: &mut Batch, key: &[u8], stored: Option<Vec<u8>>) {
     match stored {
         Some(stored) => step.insert(key, stored),
         None => step.remove(key),
@@ -241,7 +236,8 @@ impl Checkpointer {
         let (tasks, waiting) = mpsc::channel();
         let (told, outcomes) = mpsc::channel();
         let journal = shared.directory.journal();
-        let work = Work { shared: Arc::clone(&shared), journal, behind, noted: None };
+        let work =
+            Work { shared: Arc::clone(&shared), journal, behind, collected: Duration::ZERO, noted: None };
         let thread =
             thread::Builder::new().name("checkpointer".to_owned()).spawn(|| work.run(waiting, told))?;
         Ok(Self { shared, tasks: Some(tasks), outcomes, thread: Some(thread), is_at_work: false })
@@ -317,6 +313,7 @@ fn ended() -> Error {
 pub(super) struct Behind {
     /// The last one.
     pub(super) checkpoint: Checkpoint,
+    pub(super) values: Writer,
     pub(super) empty: Empty,
     pub(super) compacting: Compacting,
 }
@@ -326,6 +323,8 @@ struct Work {
     shared: Arc<Shared>,
     journal: PathBuf,
     behind: Behind,
+    /// How long the last file of values took that was looked at. As long again is left to others.
+    collected: Duration,
     /// Since when sled may have used empty segments, or left some, which is not noted yet.
     noted: Option<Instant>,
 }
@@ -347,9 +346,9 @@ impl Work {
                     if told.send(outcome).is_err() || has_failed {
                         return;
                     }
-                    self.guarded(|work| work.compact_beside(began.elapsed()))
+                    self.guarded(|work| work.tidy_beside(began.elapsed()))
                 }
-                Err(RecvTimeoutError::Timeout) => self.guarded(Self::compact),
+                Err(RecvTimeoutError::Timeout) => self.guarded(Self::tidy),
                 Err(RecvTimeoutError::Disconnected) => {
                     // Nobody is left to tell.
                     let _ = self.guarded(Self::note_empty_segments);
@@ -374,56 +373,116 @@ impl Work {
     /// How long to wait for a checkpoint to do; none where there is nothing else.
     fn pause(&self) -> Option<Duration> {
         let note = self.noted.map(|noted| NOTE_EVERY.saturating_sub(noted.elapsed()));
-        self.behind.compacting.pause().into_iter().chain(note).min()
+        self.tidying().into_iter().chain(note).min()
     }
 
-    /// Some of a compaction, for half as long as a checkpoint took: where one follows on another there is no time between.
-    fn compact_beside(&mut self, took: Duration) -> Result<()> {
+    /// The same, where there is something to tidy up.
+    fn tidying(&self) -> Option<Duration> {
+        let has_work = || self.behind.values.has_work(self.shared.directory.room());
+        self.behind.compacting.pause().or_else(|| has_work().then_some(self.collected))
+    }
+
+    /// Tidies up for half as long as a checkpoint took: where one follows on another there is no time between.
+    fn tidy_beside(&mut self, took: Duration) -> Result<()> {
         let began = Instant::now();
-        while self.behind.compacting.pause().is_some() {
-            self.compact()?;
-            if self.behind.compacting.copied().is_none() || began.elapsed() >= took / 2 {
+        while self.tidying().is_some() && !self.is_closing() {
+            self.tidy()?;
+            let is_retiring = self.behind.compacting.has_retired();
+            if is_retiring || began.elapsed() >= took / 2 {
                 break;
             }
         }
         Ok(())
     }
 
-    fn compact(&mut self) -> Result<()> {
+    /// Some of a compaction, or else one file of values: while two databases are there none goes.
+    fn tidy(&mut self) -> Result<()> {
         let behind = &mut self.behind;
+        if behind.compacting.pause().is_none() {
+            return self.collect();
+        }
         if let Some(rewritten) = behind.compacting.go_on(&self.shared, behind.checkpoint)? {
             (behind.empty, behind.checkpoint) = (rewritten.empty, rewritten.checkpoint);
         }
+        if !behind.compacting.has_retired() {
+            behind.values.clean();
+        }
+        Ok(())
+    }
+
+    /// Looks at one file of values.
+    fn collect(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let (tree, shared) = (self.shared.view.tree(), Arc::clone(&self.shared));
+        let go_on = || if shared.is_closing.load(Ordering::Relaxed) { Err(ended()) } else { Ok(()) };
+        let collected = self.behind.values.collect(&tree, shared.directory.room(), go_on)?;
+        if let Some(Collected::Copied { file, moved }) = collected {
+            if !moved.is_empty() {
+                // They are durable before sled leads to them.
+                self.note(&tree)?;
+                self.shared.reach(Step::Copied)?;
+                self.write(&tree, |steps| {
+                    moved.iter().try_for_each(|moved| go_on().and_then(|()| steps.lead(moved)))
+                })?;
+            }
+            self.shared.reach(Step::Led)?;
+            self.behind.values.emptied(file, &moved);
+            self.note(&tree)?;
+        }
+        self.collected = began.elapsed();
         Ok(())
     }
 
     fn checkpoint(&mut self, Task { layer, number }: Task) -> Result<()> {
         let tree = self.shared.view.tree();
-        let behind = &mut self.behind;
-        let mut steps = Steps::new(&tree, behind.checkpoint).mirrored(behind.compacting.copied());
-        for (key, value) in layer.iter() {
-            if self.shared.is_closing.load(Ordering::Relaxed) {
-                return Err(ended());
-            }
-            steps.write(key, value.as_ref())?;
-        }
-        let Done { checkpoint, mirrored } = steps.finish(number)?;
-        behind.checkpoint = checkpoint;
-        behind.compacting.note(&self.shared, mirrored);
+        let shared = Arc::clone(&self.shared);
+        self.write(&tree, |steps| {
+            layer.iter().try_for_each(|(key, value)| {
+                if shared.is_closing.load(Ordering::Relaxed) {
+                    return Err(ended());
+                }
+                steps.write(key, value.as_ref())
+            })
+        })?;
         self.shared.reach(Step::Checkpoint)?;
-        // What it covers must be durable before it is.
-        tree.flush().map_err(failed)?;
-        behind.checkpoint.write(&tree)?;
-        tree.flush().map_err(failed)?;
+        self.behind.checkpoint.number = number;
+        self.note(&tree)?;
         self.shared.view.thaw();
         journal::remove_to(&self.journal, number).map_err(unwritten)?;
-        let size = |(key, value): (&Bytes, &Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len);
-        let written = layer.iter().map(size).sum::<usize>() as u64;
-        behind.compacting.consider(&self.shared, behind.checkpoint, written);
+        self.behind.compacting.consider(&self.shared, self.behind.checkpoint);
         self.note_empty_segments()?;
         // sled tidies up after it.
         self.noted = Some(Instant::now());
         Ok(())
+    }
+
+    /// Writes in steps.
+    fn write(&mut self, tree: &Tree, write: impl FnOnce(&mut Steps<'_>) -> Result<()>) -> Result<()> {
+        let Behind { checkpoint, values, compacting, .. } = &mut self.behind;
+        let mut steps = Steps::new(tree, values, checkpoint.live_bytes).mirrored(compacting.copied());
+        write(&mut steps)?;
+        let Done { live_bytes, written, mirrored } = steps.finish()?;
+        checkpoint.live_bytes = live_bytes;
+        compacting.note(&self.shared, written, mirrored);
+        Ok(())
+    }
+
+    /// Makes durable what was written, and says that it is.
+    fn note(&mut self, tree: &Tree) -> Result<()> {
+        let Behind { checkpoint, values, compacting, .. } = &mut self.behind;
+        checkpoint.values = values.note().map_err(unwritten)?;
+        // What it covers must be durable before it is.
+        tree.flush().map_err(failed)?;
+        checkpoint.write(tree)?;
+        tree.flush().map_err(failed)?;
+        if !compacting.has_retired() {
+            values.clean();
+        }
+        Ok(())
+    }
+
+    fn is_closing(&self) -> bool {
+        self.shared.is_closing.load(Ordering::Relaxed)
     }
 
     fn note_empty_segments(&mut self) -> Result<()> {

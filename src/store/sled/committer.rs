@@ -211,8 +211,11 @@ impl Worker {
         [witness, checkpoint, trim].into_iter().flatten().min()
     }
 
-    /// Runs a write, unless one failed before; its error or panic is the end.
+    /// Runs a write, unless one failed before, here or on the thread of checkpoints; its error or panic is the end.
     fn guarded(&mut self, write: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if self.failure.is_none() {
+            self.failure.clone_from(&self.shared.durable.borrow().failure);
+        }
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }

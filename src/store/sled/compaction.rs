@@ -1,4 +1,5 @@
-//! Writing sled's database anew, so that it takes no more than a few times what is in it.
+//! Writing sled's database anew, so that it takes no more than a few times what is in it. What is in files of values stays
+//! where it is.
 //!
 //! sled uses the room of what was replaced again, late and in part, and gives little of it back. So when its files have
 //! grown too far, everything in it is copied into a new database, a piece at a time between checkpoints, which meanwhile
@@ -25,8 +26,13 @@ use super::{
 };
 use crate::store::Result;
 
-/// About how much is copied at once.
+/// About how much is copied at once, and how many keys at most: sled holds readers up meanwhile, also those of other databases.
 const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_KEYS: usize = 512;
+/// A new one takes about so many times what is in it, where that is small: sled keeps much beside each key.
+const FRESH: u64 = 4;
+/// Not before the files take so many times what is in them.
+const GROWN: u64 = 2 * FRESH;
 /// How often to look whether the old database is still read.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -40,7 +46,7 @@ pub(super) struct Compacting {
     retired: Option<(Arc<Database>, PathBuf)>,
     /// No sooner than when the files take so much.
     bytes_min: u64,
-    /// What checkpoints wrote since the last time: no sooner than when that is as much as would be copied.
+    /// What was written since the last time: no sooner than when that is twice as much as would be copied.
     written: u64,
 }
 
@@ -74,22 +80,25 @@ impl Compacting {
         copying.or(self.retired.is_some().then_some(LOOK_EVERY))
     }
 
+    /// Whether the old database may still be read.
+    pub(super) fn has_retired(&self) -> bool {
+        self.retired.is_some()
+    }
+
     /// The new database, and the first key that it may not have yet.
     pub(super) fn copied(&self) -> Option<(&Tree, &[u8])> {
         self.copying.as_ref().map(|copying| (&**copying.tree, &*copying.before))
     }
 
-    /// Begins after a checkpoint that wrote so much, where it is time to and there is room.
-    pub(super) fn consider(&mut self, shared: &Shared, checkpoint: Checkpoint, written: u64) {
-        self.written += written;
+    /// Begins after a checkpoint, where it is time to and there is room.
+    pub(super) fn consider(&mut self, shared: &Shared, checkpoint: Checkpoint) {
         let live = checkpoint.live_bytes;
         let bytes = shared.directory.database_bytes(self.database);
-        let is_large = bytes > self.bytes_min && bytes > live.saturating_mul(3);
-        if !is_large || self.written < live || self.pause().is_some() {
+        let is_large = bytes > self.bytes_min && bytes > live.saturating_mul(GROWN);
+        if !is_large || self.written < live.saturating_mul(2) || self.pause().is_some() {
             return;
         }
-        // A new one takes about twice what is in it.
-        if shared.directory.room().is_some_and(|room| room < live.saturating_mul(3)) {
+        if shared.directory.room().is_some_and(|room| room < live.saturating_mul(FRESH + 1)) {
             tracing::warn!(bytes, live, "no room to write the database anew");
             self.bytes_min = bytes.saturating_mul(5) / 4;
             return;
@@ -103,7 +112,8 @@ impl Compacting {
     fn begin(&self, shared: &Shared) -> std::result::Result<Copying, OpenError> {
         let path = shared.directory.sled(self.database + 1);
         remove(&path).map_err(OpenError::io("remove", &path))?;
-        let tree = open::open_tree(&path, &self.options)?;
+        let values = Arc::clone(shared.view.tree().values());
+        let tree = open::open_tree(&path, &self.options, values)?;
         Ok(Copying { path, tree, before: Vec::new(), bytes: 0, took: Duration::ZERO })
     }
 
@@ -137,8 +147,9 @@ impl Compacting {
         }
     }
 
-    /// By how much a checkpoint has changed what is copied already, or why it could not.
-    pub(super) fn note(&mut self, shared: &Shared, mirrored: Result<i64>) {
+    /// So much was written; and by how much that has changed what is copied already, or why it could not.
+    pub(super) fn note(&mut self, shared: &Shared, written: u64, mirrored: Result<i64>) {
+        self.written += written;
         match (mirrored, &mut self.copying) {
             (Ok(bytes), Some(copying)) => copying.bytes = copying.bytes.saturating_add_signed(bytes),
             (Ok(_), None) => {}
@@ -183,14 +194,15 @@ impl Copying {
     fn piece(&mut self, from: &Tree) -> Result<bool> {
         let began = Instant::now();
         let mut piece = Batch::default();
-        let mut bytes = 0;
+        let (mut bytes, mut keys) = (0, 0);
         let mut last = None;
         for item in from.range(self.before.as_slice()..) {
             let (key, stored) = item.map_err(failed)?;
             bytes += key.len() + stored.len();
             piece.insert(&key, &stored);
             last = Some(key);
-            if bytes >= PIECE_BYTES {
+            keys += 1;
+            if bytes >= PIECE_BYTES || keys >= PIECE_KEYS {
                 break;
             }
         }
@@ -200,7 +212,7 @@ impl Copying {
         if let Some(last) = last {
             self.before = [&*last, &[0]].concat();
         }
-        Ok(bytes < PIECE_BYTES)
+        Ok(bytes < PIECE_BYTES && keys < PIECE_KEYS)
     }
 }
 

@@ -5,6 +5,7 @@
 //! LOCK      held while a process has the directory open
 //! empty     which segments of sled's file were empty when it was last opened
 //! journal/  what was committed and is not in sled yet
+//! values/   the large values that sled leads to
 //! suspect   there while the files may be damaged and were not all looked at
 //! witness   how many commits there are at least
 //! sled/     sled's; sled-1/ and so on where it was written anew
@@ -30,7 +31,7 @@ use super::{
 use crate::store::{StoreId, barrier};
 
 /// The format of the data directory that this version reads and writes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// The number of a store's first database.
 pub(super) const FIRST_DATABASE: u64 = 0;
@@ -79,7 +80,7 @@ impl Directory {
     }
 
     fn create(&self) -> Result<Format, OpenError> {
-        let parts = [self.witness_path(), self.sled(FIRST_DATABASE), self.journal()];
+        let parts = [self.witness_path(), self.sled(FIRST_DATABASE), self.journal(), self.values()];
         if parts.iter().any(|path| path.exists()) {
             return Err(OpenError::Unformatted { directory: self.path.clone() });
         }
@@ -201,6 +202,17 @@ impl Directory {
     /// Makes the place for it, if it is not there.
     pub(super) fn make_journal(&self) -> io::Result<()> {
         fs::create_dir_all(self.journal())?;
+        barrier::sync_directory(&self.path)
+    }
+
+    /// Where the files of values are.
+    pub(super) fn values(&self) -> PathBuf {
+        self.path.join("values")
+    }
+
+    /// Makes the place for them, if it is not there.
+    pub(super) fn make_values(&self) -> io::Result<()> {
+        fs::create_dir_all(self.values())?;
         barrier::sync_directory(&self.path)
     }
 
@@ -352,20 +364,20 @@ mod tests {
     fn formats() {
         let other = |format: u32| {
             format!(
-                "the data directory has format {format}, and this version knows format 4: run the version that wrote it; \
+                "the data directory has format {format}, and this version knows format 5: run the version that wrote it; \
                  a backup made with that can be restored with this one"
             )
         };
         let whole = format_text(Format { id: StoreId(ID.parse().unwrap()), database: 7 });
         check(&whole, &format!("{ID} 7"));
         check(&whole.replace("database 7", "database 8"), "unreadable");
-        check(&format!("format 4\nstore {ID}\n"), "unreadable");
+        check(&format!("format 5\nstore {ID}\n"), "unreadable");
         check(&format!("format 1\nstore {ID}\n"), &other(1));
         check(&format!("format 3\nstore {ID}\n"), &other(3));
-        check("format 2\nwhatever\n", &other(2));
-        check("format 5\nwhatever\n", &other(5));
-        check("format 4\n", "unreadable");
-        check("format 4\nstore x\n", "unreadable");
+        check("format 4\nwhatever\n", &other(4));
+        check("format 6\nwhatever\n", &other(6));
+        check("format 5\n", "unreadable");
+        check("format 5\nstore x\n", "unreadable");
         check("format two\n", "unreadable");
         check("", "unreadable");
     }

@@ -139,10 +139,7 @@ pub(super) fn recover(
     after: u64,
     mut take: impl FnMut(Vec<Change>),
 ) -> Result<u64, OpenError> {
-    let mut files: VecDeque<Named> = list(directory).map_err(OpenError::io("list", directory))?.into();
-    while files.get(1).is_some_and(|second| second.first <= after + 1) {
-        files.pop_front();
-    }
+    let mut files = list_after(directory, after).map_err(OpenError::io("list", directory))?;
     let mut number = after;
     while let Some(Named { first, path }) = files.pop_front() {
         let bytes = fs::read(&path).map_err(OpenError::io("read", &path))?;
@@ -174,6 +171,11 @@ pub(super) fn recover(
         }
     }
     Ok(number)
+}
+
+/// Whether a file was begun after the one in which the next commit after one is.
+pub(super) fn has_rotated(directory: &Path, after: u64) -> io::Result<bool> {
+    Ok(list_after(directory, after)?.len() > 1)
 }
 
 /// Writes what a file has at a place already.
@@ -225,6 +227,15 @@ fn list(directory: &Path) -> io::Result<Vec<Named>> {
         }
     }
     files.sort_by_key(|file| file.first);
+    Ok(files)
+}
+
+/// Those that have commits after one, or may get some.
+fn list_after(directory: &Path, after: u64) -> io::Result<VecDeque<Named>> {
+    let mut files: VecDeque<Named> = list(directory)?.into();
+    while files.get(1).is_some_and(|second| second.first <= after + 1) {
+        files.pop_front();
+    }
     Ok(files)
 }
 

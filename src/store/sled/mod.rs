@@ -4,7 +4,7 @@
 //! checkpoint has written it into sled ([`checkpoint`]): a key that changes often is written there once, and what sled
 //! leaves half-done in a crash is done again. Where sled's files have grown too far they are written anew ([`compaction`]).
 //!
-//! sled's flush is made real by [`barrier`](super::barrier); its values are kept small ([`value`]); and what it lost without
+//! sled's flush is made real by [`barrier`](super::barrier); large values are in files beside it ([`values`]); and what it lost without
 //! saying so is found when it is opened ([`open`], [`segments`], [`witness`]). Nothing outside this module knows of sled.
 
 mod cache;
@@ -27,6 +27,7 @@ mod tables;
 mod tests;
 mod trim;
 mod value;
+mod values;
 mod view;
 mod witness;
 
@@ -69,8 +70,9 @@ pub struct SledOptions {
     /// a crash three times: a start reads it, and commits wait where sled does not keep up. More of it writes less: of several changes of one key in
     /// between, the last.
     pub checkpoint_bytes: u64,
-    /// sled's files are written anew when they take more than this, and three times what is in them. Meanwhile they take about
-    /// twice what is in them beside.
+    /// sled's files are written anew when they take more than this, and eight times what is in them. Meanwhile they take about
+    /// four times what is in them beside. A file of values gets no more when it has so much; and what is needed of some is copied
+    /// when all of them have this and twice what is needed.
     pub compaction_bytes_min: u64,
 }
 
@@ -82,8 +84,8 @@ impl Default for SledOptions {
 
 /// A store in a directory, with one partition.
 ///
-/// Dropping it without [`close`](Store::close) is as safe as a crash. Keys whose first letter is one of `E`, `L`, `M`
-/// and `X`, and the empty key, are its own: a caller that uses them is wrong, and panics.
+/// Dropping it without [`close`](Store::close) is as safe as a crash. Keys whose first letter is one of `E`, `L` and
+/// `M`, and the empty key, are its own: a caller that uses them is wrong, and panics.
 pub struct SledStore {
     // Ends its thread before the rest goes.
     committer: Committer,
@@ -128,6 +130,10 @@ enum Step {
     Checkpoint,
     /// Before a database that was written anew is named.
     Compaction,
+    /// When values are copied, before sled leads to the copies.
+    Copied,
+    /// When it does, before that is noted.
+    Led,
 }
 
 impl SledStore {

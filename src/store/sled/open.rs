@@ -6,6 +6,7 @@ use std::{
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -15,7 +16,7 @@ use prost::Message as _;
 
 use super::{
     SledOptions,
-    checkpoint::{Behind, Checkpoint, first_generation},
+    checkpoint::{Behind, Checkpoint},
     committer::Writing,
     compaction::Compacting,
     database::Database,
@@ -25,6 +26,7 @@ use super::{
     segments::{self, Empty},
     tables,
     value::{self, corrupt},
+    values::{Values, Writer},
     view::{Layer, View},
 };
 use crate::{
@@ -176,15 +178,23 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
         Err(error) => return Err(error),
     };
     directory.forget_empty_segments().map_err(OpenError::io("clean", path))?;
-    let tree = open_tree(&sled, options)?;
+    let values = Arc::new(Values::new(directory.values()));
+    let tree = open_tree(&sled, options, Arc::clone(&values))?;
     let checked = guarded(|| &tree, || check(&directory, &tree, Format { id, database }, reached, barrier))
         .unwrap_or_else(|panic| Err(broken(&sled, panic)))?;
+    directory.make_values().map_err(OpenError::io("make", &directory.values()))?;
+    let mut values = Writer::open(values, id, options.compaction_bytes_min, checked.checkpoint.values)?;
 
     let Journaled { number, recent, bytes } = read_journal(&directory, id, checked.checkpoint)?;
     if let Some(witness) = reached
         && number < witness
     {
         return Err(OpenError::Behind { last: number, witness });
+    }
+    // A checkpoint may have been begun, and cut off.
+    let has_begun = journal::has_rotated(&directory.journal(), checked.checkpoint.number);
+    if has_begun.map_err(OpenError::io("list", &directory.journal()))? {
+        values.doubt();
     }
     let view = View::new(tree, recent, options.cache_bytes / 2);
     let (head, oldest) =
@@ -200,11 +210,13 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
     };
     let behind = Behind {
         checkpoint: checked.checkpoint,
+        values,
         empty: checked.empty,
         compacting: Compacting::new(options.clone(), database),
     };
     // What FORMAT says was seen to be right.
     directory.remove_other_databases(database).map_err(OpenError::io("clean", path))?;
+    behind.values.remove_others().map_err(OpenError::io("clean", &directory.values()))?;
     Ok(Opened { directory, view, id, head, oldest, writing, behind, is_suspect })
 }
 
@@ -240,16 +252,14 @@ pub(super) fn guarded<T, D: Deref<Target = Database>>(
 
 /// What is known of a database that is in order.
 struct Checked {
-    /// With a generation of chunks that is new.
     checkpoint: Checkpoint,
     empty: Empty,
 }
 
-/// Makes durable what sled left to the file system, checks that it is the right database and a lasting one, and removes what a
-/// checkpoint left that was cut off.
+/// Makes durable what sled left to the file system, and checks that it is the right database and a lasting one.
 fn check(
     directory: &Directory,
-    tree: &Db,
+    tree: &Database,
     Format { id, database }: Format,
     reached: Option<u64>,
     barrier: &Barrier,
@@ -261,17 +271,10 @@ fn check(
     directory.note_empty_segments(empty.numbers()).map_err(OpenError::io("write beside", &sled))?;
 
     check_id(tree, id, reached)?;
-    let mut starts = 0;
-    let is_reached = barrier.is_reached_by(|| {
-        starts = count_start(tree)?;
-        Ok(())
-    });
-    if !is_reached.map_err(OpenError::Damaged)? {
+    if !barrier.is_reached_by(|| count_start(tree)).map_err(OpenError::Damaged)? {
         return Err(OpenError::NotDurable);
     }
     let checkpoint = Checkpoint::read(tree).map_err(OpenError::Damaged)?;
-    checkpoint.sweep(tree).map_err(OpenError::Damaged)?;
-    let checkpoint = Checkpoint { generation: first_generation(starts), ..checkpoint };
     Ok(Checked { checkpoint, empty })
 }
 
@@ -281,7 +284,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic").to_owned()
 }
 
-pub(super) fn open_tree(path: &Path, options: &SledOptions) -> Result<Database, OpenError> {
+pub(super) fn open_tree(
+    path: &Path,
+    options: &SledOptions,
+    values: Arc<Values>,
+) -> Result<Database, OpenError> {
     let config = ::sled::Config::new()
         .path(path)
         .cache_capacity(options.cache_bytes)
@@ -291,7 +298,7 @@ pub(super) fn open_tree(path: &Path, options: &SledOptions) -> Result<Database, 
         attempts_left -= 1;
         // sled panics over some kinds of damage.
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(tree)) => return Ok(Database::new(tree)),
+            Ok(Ok(tree)) => return Ok(Database::new(tree, values)),
             Ok(Err(error)) if is_locked(&error) && attempts_left > 0 => thread::sleep(LOCK_RETRY_EVERY),
             Ok(Err(error @ ::sled::Error::Io(_))) => return Err(OpenError::Database(error.into())),
             Ok(Err(error)) => return Err(broken(path, error.to_string())),
@@ -311,8 +318,8 @@ fn is_locked(error: &::sled::Error) -> bool {
 }
 
 /// Compares the id in the database with the one it should have; gives it one if it is new.
-fn check_id(tree: &Db, id: StoreId, witness: Option<u64>) -> Result<(), OpenError> {
-    let stored = value::get(tree, tables::STORE_ID).map_err(OpenError::Damaged)?;
+fn check_id(tree: &Database, id: StoreId, witness: Option<u64>) -> Result<(), OpenError> {
+    let stored = tree.value(tables::STORE_ID).map_err(OpenError::Damaged)?;
     match stored {
         Some(found) if *found == *id.0.as_bytes() => Ok(()),
         Some(found) => Err(OpenError::Foreign {
@@ -331,8 +338,8 @@ fn check_id(tree: &Db, id: StoreId, witness: Option<u64>) -> Result<(), OpenErro
 }
 
 /// Counts the starts of the store, which is a change, flushed.
-fn count_start(tree: &Db) -> StoreResult<u64> {
-    let count = match value::get(tree, tables::STARTS)?.as_deref() {
+fn count_start(tree: &Database) -> StoreResult<()> {
+    let count = match tree.value(tables::STARTS)?.as_deref() {
         None => 0,
         Some(bytes) => {
             u64::from_be_bytes(bytes.try_into().map_err(|_| corrupt(tables::STARTS, "is not a number"))?)
@@ -341,7 +348,7 @@ fn count_start(tree: &Db) -> StoreResult<u64> {
     let stored = value::encode(tables::STARTS, &(count + 1).to_be_bytes());
     tree.insert(tables::STARTS, stored).map_err(failed)?;
     tree.flush().map_err(failed)?;
-    Ok(count + 1)
+    Ok(())
 }
 
 fn head(view: &View) -> StoreResult<Sequence> {

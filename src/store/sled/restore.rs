@@ -1,6 +1,6 @@
 //! A new data directory from a backup.
 
-use std::{collections::BTreeMap, io::Read, path::Path};
+use std::{collections::BTreeMap, io::Read, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -12,6 +12,7 @@ use super::{
     entry, failed,
     open::{OpenError, guarded, open_tree},
     tables, value,
+    values::{Values, Writer},
 };
 use crate::store::{
     Error, Result as StoreResult, Sequence, StoreId,
@@ -72,8 +73,11 @@ pub(super) fn restore(
         return Err(RestoreError::NotEmpty { directory: path.to_owned() });
     }
     let id = StoreId(uuid::Uuid::now_v7());
-    let tree = open_tree(&directory.sled(FIRST_DATABASE), options)?;
-    let mut import = Import { tree: &tree, written: Checkpoint::default(), items: 0 };
+    directory.make_values().map_err(OpenError::io("make", &directory.values()))?;
+    let values = Arc::new(Values::new(directory.values()));
+    let tree = open_tree(&directory.sled(FIRST_DATABASE), options, Arc::clone(&values))?;
+    let values = Writer::create(values, id, options.compaction_bytes_min);
+    let mut import = Import { tree: &tree, values, live_bytes: 0, items: 0 };
     let stored = value::encode(tables::STORE_ID, id.0.as_bytes());
     tree.insert(tables::STORE_ID, stored).map_err(failed)?;
     while let Some((_, items)) = backup.read()? {
@@ -84,8 +88,9 @@ pub(super) fn restore(
         let stored = value::encode(tables::OLDEST, &extent.oldest.0.to_be_bytes());
         tree.insert(tables::OLDEST, stored).map_err(failed)?;
     }
-    let Import { written, items, .. } = import;
-    written.write(&tree)?;
+    let Import { mut values, live_bytes, items, .. } = import;
+    let values = values.note().map_err(OpenError::io("write", &directory.values()))?;
+    Checkpoint { number: 0, values, live_bytes }.write(&tree)?;
     tree.flush().map_err(failed)?;
     directory.sync_sled(FIRST_DATABASE).map_err(OpenError::io("sync", path))?;
     directory.begin_witness(0).map_err(OpenError::io("write the witness in", path))?;
@@ -96,14 +101,14 @@ pub(super) fn restore(
 
 struct Import<'a> {
     tree: &'a ::sled::Db,
-    /// What a checkpoint of it would note.
-    written: Checkpoint,
+    values: Writer,
+    live_bytes: u64,
     items: u64,
 }
 
 impl Import<'_> {
     fn take(&mut self, items: Vec<Item>) -> StoreResult<()> {
-        // Of what is said twice of a key, the last: a step does not see the chunks of what it has itself.
+        // Of what is said twice of a key, the last: a step does not see what it has itself.
         let mut changes: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
         for item in items {
             self.items += 1;
@@ -121,11 +126,11 @@ impl Import<'_> {
             };
             changes.insert(key, value);
         }
-        let mut steps = Steps::new(self.tree, self.written);
+        let mut steps = Steps::new(self.tree, &mut self.values, self.live_bytes);
         for (key, value) in &changes {
             steps.write(key, value.as_ref())?;
         }
-        self.written = steps.finish(0)?.checkpoint;
+        self.live_bytes = steps.finish()?.live_bytes;
         Ok(())
     }
 }

@@ -13,10 +13,8 @@ pub(super) const ENTRIES: u8 = b'E';
 pub(super) const BATCHES: u8 = b'L';
 /// Single values about the store.
 const META: u8 = b'M';
-/// The parts of values too large for one key, by generation and index.
-const CHUNKS: u8 = b'X';
 
-const RESERVED: [u8; 4] = [ENTRIES, BATCHES, META, CHUNKS];
+const RESERVED: [u8; 3] = [ENTRIES, BATCHES, META];
 
 /// The store's id.
 pub(super) const STORE_ID: &[u8] = &[META, b'i'];
@@ -26,6 +24,37 @@ pub(super) const OLDEST: &[u8] = &[META, b'o'];
 pub(super) const STARTS: &[u8] = &[META, b'p'];
 /// How far sled has what was committed.
 pub(super) const CHECKPOINT: &[u8] = &[META, b'c'];
+
+/// Values that go at about the same time: entries with their jobs, batches as the log is trimmed, records when they are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cohort {
+    Entries,
+    Batches,
+    Records,
+}
+
+impl Cohort {
+    /// The one that the value of a key is in.
+    pub(super) fn of(key: &[u8]) -> Self {
+        match key.first() {
+            Some(&ENTRIES) => Self::Entries,
+            Some(&BATCHES) => Self::Batches,
+            _ => Self::Records,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::Batches => "batches",
+            Self::Records => "records",
+        }
+    }
+
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        [Self::Entries, Self::Batches, Self::Records].into_iter().find(|cohort| cohort.name() == name)
+    }
+}
 
 /// Whether a key is in a table of the backend's.
 pub(super) fn is_reserved(key: &[u8]) -> bool {
@@ -56,10 +85,9 @@ pub(super) fn entry_job(key: &[u8]) -> Option<[&str; 2]> {
     Some([org, job_id])
 }
 
-/// Where the keys after a table begin that says nothing of the store's content, if a key is in one.
+/// Where the keys after a table begin that says nothing of the store's content, if a key is in it.
 pub(super) fn after_internal(key: &[u8]) -> Option<Vec<u8>> {
-    let table = *key.first().filter(|table| [META, CHUNKS].contains(table))?;
-    Some(vec![table + 1])
+    key.starts_with(&[META]).then(|| vec![META + 1])
 }
 
 pub(super) fn batch(last: Sequence) -> Vec<u8> {
@@ -69,12 +97,6 @@ pub(super) fn batch(last: Sequence) -> Vec<u8> {
 /// The batches whose last event is not after `last`.
 pub(super) fn batches_to(last: Sequence) -> RangeInclusive<Vec<u8>> {
     batch(Sequence(0))..=batch(last)
-}
-
-pub(super) fn chunk(generation: u64, index: u32) -> Vec<u8> {
-    let mut key = numbered(CHUNKS, generation);
-    key.extend_from_slice(&index.to_be_bytes());
-    key
 }
 
 /// The sequence that ends the key of an entry or a batch.

@@ -21,7 +21,6 @@ use super::{
     database::Database,
     failed,
     journal::Change,
-    value,
 };
 use crate::store::Result;
 
@@ -105,7 +104,7 @@ impl View {
         if let Some(Known(cached)) = self.cache.get(key) {
             return Ok(cached);
         }
-        let value = value::get(&tree, key)?;
+        let value = tree.value(key)?;
         self.keep(key, value.as_ref(), checkpoints);
         Ok(value)
     }
@@ -229,7 +228,7 @@ impl Range<'_> {
     fn next_item(&mut self) -> Option<Result<Option<(Bytes, Bytes)>>> {
         let (item, tree) = (self.items.next()?, self.tree.as_ref()?);
         Some(item.map_err(failed).and_then(|(key, raw)| {
-            let value = value::resolve(tree, &key, raw)?;
+            let value = tree.resolve(&key, raw)?;
             Ok(value.map(|value| (Bytes::copy_from_slice(&key), value)))
         }))
     }
@@ -274,10 +273,18 @@ impl Iterator for Range<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::{
-        super::{SledOptions, open::open_tree},
+        super::{SledOptions, open::open_tree, value, values::Values},
         *,
     };
+
+    /// With nothing in it.
+    fn view(directory: &Path) -> View {
+        let values = Arc::new(Values::new(directory.to_owned()));
+        View::new(open_tree(directory, &SledOptions::default(), values).unwrap(), Layer::new(), 1 << 20)
+    }
 
     /// Writes what is committed into sled, as a checkpoint does.
     fn write(view: &View) {
@@ -295,8 +302,7 @@ mod tests {
     #[test]
     fn a_range_goes_on_in_what_a_checkpoint_wrote_meanwhile() {
         let directory = tempfile::tempdir().unwrap();
-        let tree = open_tree(directory.path(), &SledOptions::default()).unwrap();
-        let view = View::new(tree, Layer::new(), 1 << 20);
+        let view = view(directory.path());
         let show = |text: &'static str, keys: &[String]| {
             view.show(keys.iter().map(|key| (key.clone().into(), Some(text.into()))).collect());
         };
@@ -322,8 +328,7 @@ mod tests {
     fn a_value_that_was_read_before_a_checkpoint_ended_is_not_cached_after_it() {
         const KEY: &[u8] = b"Ja";
         let directory = tempfile::tempdir().unwrap();
-        let tree = open_tree(directory.path(), &SledOptions::default()).unwrap();
-        let view = View::new(tree, Layer::new(), 1 << 20);
+        let view = view(directory.path());
         let show = |text: &'static str| view.show(vec![(KEY.into(), Some(text.into()))]);
         show("old");
         checkpoint(&view);

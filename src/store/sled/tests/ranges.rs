@@ -10,10 +10,12 @@ use std::{
 use bytes::Bytes;
 
 use super::super::{
-    SledOptions,
-    checkpoint::{Checkpoint, Steps},
+    SledOptions, StoreId,
+    checkpoint::Steps,
+    database::Database,
     journal::Change,
     open::open_tree,
+    values::{Collected, Values, Writer},
     view::{Layer, View},
 };
 use crate::chance::Chance;
@@ -26,12 +28,15 @@ struct Subject {
     chance: Chance,
     view: Arc<View>,
     state: BTreeMap<Bytes, Bytes>,
-    checkpoint: Checkpoint,
+    values: Writer,
+    /// A database that was in use before.
+    retired: Option<Arc<Database>>,
     /// What a checkpoint that was begun has still to write.
     left: Option<VecDeque<Change>>,
     versions: u64,
     databases: u64,
     checkpoints: u64,
+    emptied: u64,
 }
 
 fn key(number: u64) -> Bytes {
@@ -41,17 +46,20 @@ fn key(number: u64) -> Bytes {
 impl Subject {
     fn new(seed: u64) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let tree = open_tree(&place.path().join("0"), &SledOptions::default()).unwrap();
+        let values = Arc::new(Values::new(place.path().to_owned()));
+        let tree = open_tree(&place.path().join("0"), &SledOptions::default(), Arc::clone(&values)).unwrap();
         Self {
             place,
             chance: Chance::new(seed),
             view: Arc::new(View::new(tree, Layer::new(), 1 << 16)),
             state: BTreeMap::new(),
-            checkpoint: Checkpoint { generation: 1, ..Checkpoint::default() },
+            values: Writer::create(values, StoreId(uuid::Uuid::from_u128(7)), 20_000),
+            retired: None,
             left: None,
             versions: 0,
             databases: 0,
             checkpoints: 0,
+            emptied: 0,
         }
     }
 
@@ -63,7 +71,8 @@ impl Subject {
                 let layer = self.view.freeze();
                 self.left = Some(layer.iter().map(|(key, value)| (key.clone(), value.clone())).collect());
             }
-            25..=38 => self.write(),
+            25..=37 => self.write(),
+            38 if self.left.is_none() => self.collect(),
             39 if self.left.is_none() && self.chance.below(4) == 0 => self.replace(),
             _ => {}
         }
@@ -75,7 +84,7 @@ impl Subject {
         let mut changes = BTreeMap::new();
         for _ in 0..self.chance.below(changes_max) {
             self.versions += 1;
-            // Some in chunks.
+            // Some in sled, some in files.
             let length = if self.chance.below(12) == 0 { 9_000 } else { self.chance.below(300) };
             let value = [&self.versions.to_be_bytes()[..], &vec![b'x'; length]].concat();
             let is_set = self.chance.below(3) > 0;
@@ -95,28 +104,62 @@ impl Subject {
     fn write(&mut self) {
         let Some(left) = &mut self.left else { return };
         let tree = self.view.tree();
-        let mut steps = Steps::new(&tree, self.checkpoint);
+        let mut steps = Steps::new(&tree, &mut self.values, 0);
         let some = if self.chance.below(3) == 0 { left.len() } else { left.len() / 2 };
         for (key, value) in left.drain(..some) {
             steps.write(&key, value.as_ref()).unwrap();
         }
-        self.checkpoint = steps.finish(0).unwrap().checkpoint;
-        if left.is_empty() && self.chance.below(2) == 0 {
+        steps.finish().unwrap();
+        let is_written = left.is_empty();
+        if is_written && self.chance.below(2) == 0 {
+            self.values.note().unwrap();
+            self.clean();
             self.view.thaw();
             self.left = None;
             self.checkpoints += 1;
         }
     }
 
+    /// Empties a file of values, if there is one to be emptied.
+    fn collect(&mut self) {
+        let tree = self.view.tree();
+        if let Some(Collected::Copied { file, moved }) = self.values.collect(&tree, None, || Ok(())).unwrap()
+        {
+            self.values.note().unwrap();
+            let mut steps = Steps::new(&tree, &mut self.values, 0);
+            for moved in &moved {
+                steps.lead(moved).unwrap();
+            }
+            steps.finish().unwrap();
+            self.values.emptied(file, &moved);
+            self.values.note().unwrap();
+            self.clean();
+            self.emptied += 1;
+        }
+    }
+
+    /// Removes files that are not needed, unless a range may read a database that still leads to them.
+    fn clean(&mut self) {
+        self.retired.take_if(|retired| Arc::strong_count(retired) == 1);
+        if self.retired.is_none() {
+            self.values.clean();
+        }
+    }
+
     fn replace(&mut self) {
+        self.clean();
+        if self.retired.is_some() {
+            return;
+        }
         self.databases += 1;
         let path = self.place.path().join(self.databases.to_string());
-        let tree = open_tree(&path, &SledOptions::default()).unwrap();
+        let values = Arc::clone(self.view.tree().values());
+        let tree = open_tree(&path, &SledOptions::default(), values).unwrap();
         for item in self.view.tree().iter() {
             let (key, stored) = item.unwrap();
             tree.insert(key, stored).unwrap();
         }
-        drop(self.view.replace(tree));
+        self.retired = Some(self.view.replace(tree));
     }
 
     /// A range has each key as it was when it began, or as it came to be since.
@@ -167,6 +210,9 @@ fn a_range_has_what_was_committed_before_it_whatever_goes_on_beneath() {
     for _ in 0..number("HOLDPOINT_RANGES", 400) {
         subject.range();
     }
-    let Subject { checkpoints, databases, .. } = subject;
-    assert!(checkpoints > 50 && databases > 3, "{checkpoints} checkpoints, {databases} databases");
+    let Subject { checkpoints, databases, emptied, .. } = subject;
+    assert!(
+        checkpoints > 50 && databases > 3 && emptied > 3,
+        "{checkpoints} checkpoints, {databases} databases, {emptied} files"
+    );
 }

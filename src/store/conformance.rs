@@ -675,7 +675,7 @@ async fn an_export_of_a_busy_store_is_of_one_moment(store: &Arc<dyn Store>) {
             while !stop.is_cancelled() {
                 count += 1;
                 let counter = |index: usize| {
-                    // Some in chunks, some not, and now and then one is not there.
+                    // Some large, some small, and now and then one is not there.
                     let value = (count % 7 != index % 7)
                         .then(|| Bytes::from(count.to_string().repeat(1 + 200 * index)));
                     (

@@ -309,6 +309,13 @@ fn ended() -> Error {
     Error::Failed(Arc::new(Ended))
 }
 
+impl Shared {
+    /// Whether the store is still held: where it is not, nothing that takes long is finished first.
+    fn go_on(&self) -> Result<()> {
+        if self.is_closing.load(Ordering::Relaxed) { Err(ended()) } else { Ok(()) }
+    }
+}
+
 /// Where checkpoints go.
 pub(super) struct Behind {
     /// The last one.
@@ -385,7 +392,7 @@ impl Work {
     /// Tidies up for half as long as a checkpoint took: where one follows on another there is no time between.
     fn tidy_beside(&mut self, took: Duration) -> Result<()> {
         let began = Instant::now();
-        while self.tidying().is_some() && !self.is_closing() {
+        while self.tidying().is_some() && self.shared.go_on().is_ok() {
             self.tidy()?;
             let is_retiring = self.behind.compacting.has_retired();
             if is_retiring || began.elapsed() >= took / 2 {
@@ -414,15 +421,14 @@ impl Work {
     fn collect(&mut self) -> Result<()> {
         let began = Instant::now();
         let (tree, shared) = (self.shared.view.tree(), Arc::clone(&self.shared));
-        let go_on = || if shared.is_closing.load(Ordering::Relaxed) { Err(ended()) } else { Ok(()) };
-        let collected = self.behind.values.collect(&tree, shared.directory.room(), go_on)?;
+        let collected = self.behind.values.collect(&tree, shared.directory.room(), || shared.go_on())?;
         if let Some(Collected::Copied { file, moved }) = collected {
             if !moved.is_empty() {
                 // They are durable before sled leads to them.
                 self.note(&tree)?;
                 self.shared.reach(Step::Copied)?;
                 self.write(&tree, |steps| {
-                    moved.iter().try_for_each(|moved| go_on().and_then(|()| steps.lead(moved)))
+                    moved.iter().try_for_each(|moved| shared.go_on().and_then(|()| steps.lead(moved)))
                 })?;
             }
             self.shared.reach(Step::Led)?;
@@ -438,9 +444,7 @@ impl Work {
         let shared = Arc::clone(&self.shared);
         self.write(&tree, |steps| {
             layer.iter().try_for_each(|(key, value)| {
-                if shared.is_closing.load(Ordering::Relaxed) {
-                    return Err(ended());
-                }
+                shared.go_on()?;
                 steps.write(key, value.as_ref())
             })
         })?;
@@ -479,10 +483,6 @@ impl Work {
             values.clean();
         }
         Ok(())
-    }
-
-    fn is_closing(&self) -> bool {
-        self.shared.is_closing.load(Ordering::Relaxed)
     }
 
     fn note_empty_segments(&mut self) -> Result<()> {

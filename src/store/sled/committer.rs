@@ -51,7 +51,7 @@ struct Closed;
 pub(super) struct Panicked(pub(super) String);
 
 #[derive(Debug, thiserror::Error)]
-#[error("the journal, or what is noted beside it, was not written: {0}")]
+#[error("the journal, or a file beside it, was not written: {0}")]
 struct Unwritten(std::io::Error);
 
 type Reply = oneshot::Sender<Result<()>>;

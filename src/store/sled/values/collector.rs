@@ -116,7 +116,7 @@ impl Writer {
         match walked {
             Err(error @ Error::Corrupt(_)) => {
                 tracing::warn!(%error, "a file of values is left as it is, with what is not needed of it");
-                self.left.insert(file);
+                self.damaged.insert(file);
                 // Nothing more is put behind what is damaged.
                 if self.is_growing(file) {
                     self.close(self.inventory.0[&file].cohort).map_err(unwritten)?;
@@ -151,7 +151,7 @@ impl Writer {
 
     fn looked_at(&self) -> impl Iterator<Item = (u64, Contents)> {
         let files = self.inventory.0.iter().map(|(file, contents)| (*file, *contents));
-        files.filter(|(file, _)| !self.left.contains(file))
+        files.filter(|(file, _)| !self.damaged.contains(file))
     }
 
     fn is_growing(&self, file: u64) -> bool {

@@ -47,8 +47,8 @@ pub(in crate::store::sled) struct Writer {
     /// Files, and inventories, that the last one has nothing of.
     gone: Vec<u64>,
     gone_inventories: Vec<PathBuf>,
-    /// Files that are damaged, and are left.
-    pub(super) left: BTreeSet<u64>,
+    /// Files that cannot be gone through: they are left as they are.
+    pub(super) damaged: BTreeSet<u64>,
     /// What a file has before it gets no more, where there is not very much in all.
     pub(super) file_bytes_min: u32,
 }
@@ -89,7 +89,7 @@ impl Writer {
             next: 1,
             gone: Vec::new(),
             gone_inventories: Vec::new(),
-            left: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             file_bytes_min: u32::try_from(file_bytes).unwrap_or(FILE_BYTES_MAX).clamp(1, FILE_BYTES_MAX),
         }
     }

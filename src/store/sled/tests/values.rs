@@ -191,6 +191,43 @@ async fn a_file_that_is_emptied_in_part_is_emptied_again() {
     }
 }
 
+/// What a checkpoint has left that was cut off is behind what counts, where others would be put: so none are before it is gone.
+#[tokio::test]
+async fn no_file_is_emptied_while_sled_leads_to_leftovers() {
+    let mut mixed = Mixed::new();
+    let all_but_some = || (0..Mixed::KEYS).filter(|number| !number.is_multiple_of(8));
+    let at_once =
+        |version| all_but_some().map(move |number| set(&key(number), value(number, version))).collect();
+    let all = (0..Mixed::KEYS).map(|number| set(&key(number), value(number, 0))).collect();
+    let store = mixed.place.open_small();
+    commit(&store, Vec::new(), all).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    // Some files could be emptied, and are not; then a checkpoint is cut off.
+    for (step, version) in [(Step::Copied, 1), (Step::Checkpoint, 2)] {
+        let store = mixed.place.open_small();
+        store.fail_at(step);
+        commit(&store, Vec::new(), at_once(version)).await.unwrap();
+        store.shared.durable.subscribe().wait_for(|durable| durable.failure.is_some()).await.unwrap();
+        all_but_some().for_each(|number| mixed.versions[number] = version);
+    }
+
+    let options = SledOptions { compaction_bytes_min: 100_000, ..SledOptions::default() };
+    let store = SledStore::open(mixed.place.directory.path(), &options).unwrap();
+    // Time for what must not be: none of it makes a checkpoint.
+    for _ in 0..TRIES_MAX {
+        commit(&store, Vec::new(), vec![remove("K")]).await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let [needed, said] = mixed.needed();
+    assert!(said >= needed, "{said} where {needed} are needed");
+    let store = mixed.place.open_small();
+    mixed.look(&store).await;
+    let [needed, said] = mixed.close_counted(store).await;
+    assert_eq!(said, needed);
+}
+
 /// Also where nothing is in the journal that would say so.
 #[tokio::test]
 async fn copies_that_sled_does_not_lead_to_are_not_counted() {

@@ -301,12 +301,13 @@ def run(address: str) -> None:
     organization = sys.argv[3] if len(sys.argv) > 3 else "dev"
     # Told to stop by whoever runs it, or by Ctrl-C: the same.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    executor = Executor(grpc.insecure_channel(address), name, organization)
-    try:
-        for task in executor.work_to_do():
-            executor.take(task)
-    except KeyboardInterrupt:
-        executor.say("was told to stop")
+    with grpc.insecure_channel(address) as channel:
+        executor = Executor(channel, name, organization)
+        try:
+            for task in executor.work_to_do():
+                executor.take(task)
+        except KeyboardInterrupt:
+            executor.say("was told to stop")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from holdpoint.v1 import job_service_pb2_grpc, sync_service_pb2_grpc, task_servi
 
 STORY = HERE.parent / "executor"
 EXPECTED = STORY / "events.txt"
-# All of it takes a few seconds.
-STORY_SECONDS = 90
+# All of it takes a few seconds, unless the machine is very busy.
+STORY_SECONDS = 150
 
 
 def read(name: str, request: Any) -> Any:

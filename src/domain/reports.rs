@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 mod law;
+mod lost;
 #[cfg(test)]
 mod tests;
 
@@ -17,18 +18,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use prost_types::{Timestamp, Value, value::Kind};
+use prost_types::Timestamp;
 
 use super::{
     Context, Decision, Definition, Existing, JOB_ID_PREFIX, JobState, Rejection, advance, canonical,
     decision::Draft, holds, job, steps, tasks, time::compare_times,
 };
 use crate::proto::{
-    Document,
     storage::v1::{SyncHeader, SyncRecord, SyncTerminal},
     v1::{
-        BasicSyncResponse, CompletionStatus, Job, JobEventType, JobStatus, LostField, Step, StepEntry,
-        StepJoin, StepKind, StepReport, StepStatus, SyncMetadata, SyncOutcome, WorkflowReference,
+        BasicSyncResponse, CompletionStatus, Job, JobEventType, JobStatus, Step, StepEntry, StepJoin,
+        StepKind, StepReport, StepStatus, SyncMetadata, SyncOutcome, WorkflowReference,
     },
 };
 
@@ -123,81 +123,64 @@ impl Sync {
         mut draft: Draft<'_>,
         context: &Context,
     ) -> Result<Decision<BasicSyncResponse>, Rejection> {
-        let mut before = draft.state.clone();
-        let is_new = before.job.revision == 0;
-        let registers = before.sync.clone().unwrap_or_default();
-        let closed_by_command = before.job.closed && !registers.closed_by_sync;
+        let before = Before::of(&draft.state);
         let definition = context.workflow.as_deref();
-        let mut given = Vec::new();
-        if let Some(definition) = definition.filter(|_| before.job.workflow.is_none() && !closed_by_command) {
-            before.job.workflow = Some(definition.reference());
-            given = definition.steps(&before.job.job_id, context.now);
-            before.steps = given.iter().map(|step| (step.step_id.clone(), step.clone())).collect();
-        }
-        let definition = definition.filter(|_| steps::follows_definition(&before.job));
+        let given = definition
+            .filter(|_| draft.state.job.workflow.is_none() && !before.closed_by_command)
+            .map(|definition| give_definition(&mut draft.state, definition, context.now));
+        let definition = definition.filter(|_| steps::follows_definition(&draft.state.job));
 
-        let news = self.news(&before, context)?;
-        if closed_by_command {
+        let news = self.news(&draft.state, context)?;
+        let brings_news = !news.is_empty();
+        if before.closed_by_command {
             // The status and the steps of such a job stay. What the device did is kept all the same.
             for report in news {
                 draft.record(JobEventType::ReportRecorded, |event| event.report = Some(report.into()));
             }
         } else {
-            let mut merged = self.join(&registers);
-            // What was completed by actions is not given up afterwards.
-            let synced = registers.terminal.as_ref().map(SyncTerminal::status);
-            if before.job.status() == JobStatus::Completed && synced != Some(JobStatus::Completed) {
-                merged.terminal.clone_from(&registers.terminal);
-            }
-            let merge = Merge {
-                before: &before,
-                registers: &registers,
-                merged: &merged,
-                definition,
-                now: context.now,
-            };
-            let mut steps = merge.touched_steps(&news);
-            // A report says what became of the step: nothing works at it any more.
-            let touched: Vec<&Step> = steps.keys().filter_map(|id| before.steps.get(id)).collect();
-            let placed = merge.placed_steps(&steps, !given.is_empty());
-            let job = merge.head(&news, &steps, &placed);
-            let kind = if is_new { JobEventType::JobCreated } else { JobEventType::JobUpdated };
-            let without_news = merge.take_without_news(&mut steps, &news);
-            if is_new || job != draft.state.job || !placed.set_aside.is_empty() {
-                given.extend(placed.set_aside);
-                draft.record(kind, |event| {
-                    event.job = Some(job.into());
-                    event.further_steps = given;
-                });
-            }
-            for step in touched {
-                tasks::end(&mut draft, step, CompletionStatus::Terminated);
-            }
-            for step in placed.activated {
-                draft.record(JobEventType::StepActivated, |event| event.step = Some(step.into()));
-            }
-            for (report, step) in without_news {
-                draft.record(JobEventType::ReportRecorded, |event| {
-                    event.report = Some(report.into());
-                    event.step = Some(step.into());
-                });
-            }
-            record_reports(&mut draft, news, steps);
-            advance::settle(&mut draft);
-            let merged = record_terminal(&mut draft, merged, context);
-            if merged != registers {
+            let plan = self.plan(&draft.state, definition, news, given.is_some(), context);
+            let merged = plan.carry_out(&mut draft, &before, given, context);
+            if draft.state.sync.as_ref() != Some(&merged) {
                 draft.record_sync(merged);
             }
         }
 
-        let outcome = outcome(&before, &draft);
-        let lost_fields = self.lost_fields(&draft.state);
+        let outcome = before.outcome(&draft, brings_news);
+        let lost_fields = lost::fields(self, &draft.state);
         Ok(draft.answer(|state| BasicSyncResponse {
             outcome: outcome.into(),
             job_id: state.job.job_id.clone(),
             revision: state.job.revision,
             lost_fields,
         }))
+    }
+
+    /// What the sync does to a job that no command has closed. The state has the steps of a definition that the job follows from
+    /// this sync on, which are `given` then.
+    fn plan(
+        &self,
+        state: &JobState,
+        definition: Option<&Definition>,
+        news: Vec<StepReport>,
+        is_given: bool,
+        context: &Context,
+    ) -> Plan {
+        let nothing = SyncRecord::default();
+        let registers = state.sync.as_ref().unwrap_or(&nothing);
+        let mut merged = self.join(registers);
+        // What was completed by actions is not given up afterwards.
+        let synced = registers.terminal.as_ref().map(SyncTerminal::status);
+        if state.job.status() == JobStatus::Completed && synced != Some(JobStatus::Completed) {
+            merged.terminal.clone_from(&registers.terminal);
+        }
+        let merge = Merge { before: state, registers, merged: &merged, definition, now: context.now };
+        let mut steps = merge.touched_steps(&news);
+        let at_work = |id: &String| state.steps.get(id).filter(|step| !step.task_id.is_empty());
+        let ended = steps.keys().filter_map(at_work).cloned().collect();
+        let placed = merge.placed_steps(&steps, is_given);
+        let job = merge.head(&news, &steps, &placed);
+        let without_news = merge.take_without_news(&mut steps, &news);
+        Plan { job, placed, ended, without_news, news, steps, merged }
     }
 
     /// The reports that stand after the sync and did not before, each once, in the order of the request.
@@ -277,31 +260,6 @@ impl Sync {
         }
         merged
     }
-
-    /// What the device sent and does not stand after the sync.
-    fn lost_fields(&self, after: &JobState) -> Vec<LostField> {
-        let mut lost = Vec::new();
-        let sent = Fields::of(&self.header);
-        let standing = Fields::standing(after);
-        for ((path, sent), (_, standing)) in sent.0.into_iter().zip(standing.0) {
-            if sent.is_some() && sent != standing {
-                lost.push(LostField { path: path.to_owned(), standing });
-            }
-        }
-        let status = after.job.status();
-        let progressed = self.status == JobStatus::NotStarted && status == JobStatus::Active;
-        if status != self.status && !progressed {
-            let standing = Some(text_value(status.as_str_name()));
-            lost.push(LostField { path: "metadata.status".to_owned(), standing });
-        }
-        for told in &self.reports {
-            let standing = after.reports.get(unique_step_id(&told.entry));
-            if standing.is_some_and(|report| told.compare(report).is_lt()) {
-                lost.push(LostField { path: told.path.clone(), standing: None });
-            }
-        }
-        lost
-    }
 }
 
 impl Told {
@@ -309,6 +267,105 @@ impl Told {
         let empty = StepEntry::default();
         let entry = report.entry.as_ref().unwrap_or(&empty);
         compare_entries((&self.entry, self.undone), (entry, report.undone))
+    }
+}
+
+/// What was, where a sync came.
+struct Before {
+    revision: i64,
+    status: JobStatus,
+    closed: bool,
+    closed_by_command: bool,
+}
+
+impl Before {
+    fn of(state: &JobState) -> Self {
+        let job = &state.job;
+        let closed_by_sync = state.sync.as_ref().is_some_and(|sync| sync.closed_by_sync);
+        Self {
+            revision: job.revision,
+            status: job.status(),
+            closed: job.closed,
+            closed_by_command: job.closed && !closed_by_sync,
+        }
+    }
+
+    fn is_new(&self) -> bool {
+        self.revision == 0
+    }
+
+    fn outcome(&self, draft: &Draft<'_>, brings_news: bool) -> SyncOutcome {
+        let job = &draft.state.job;
+        if self.is_new() {
+            SyncOutcome::Created
+        } else if job.status() == JobStatus::Aborted && self.status != JobStatus::Aborted {
+            SyncOutcome::Aborted
+        } else if draft.is_empty() {
+            SyncOutcome::Unchanged
+        } else if self.closed && job.closed && brings_news {
+            SyncOutcome::RecordedLate
+        } else {
+            SyncOutcome::Updated
+        }
+    }
+}
+
+/// Has a job follow a definition from now on. Gives the steps that it has of it.
+fn give_definition(state: &mut JobState, definition: &Definition, now: Timestamp) -> Vec<Step> {
+    state.job.workflow = Some(definition.reference());
+    let given = definition.steps(&state.job.job_id, now);
+    state.steps = given.iter().map(|step| (step.step_id.clone(), step.clone())).collect();
+    given
+}
+
+/// What a sync does.
+struct Plan {
+    /// The head, less what a terminal status does.
+    job: Job,
+    placed: PlacedSteps,
+    /// Steps that are reported of, and that a task is at. A report says what became of the step: nothing works at it any more.
+    ended: Vec<Step>,
+    /// Steps that change although no news is of them, each with its report.
+    without_news: Vec<(StepReport, Step)>,
+    news: Vec<StepReport>,
+    steps: TouchedSteps,
+    /// The registers.
+    merged: SyncRecord,
+}
+
+impl Plan {
+    /// Tells all of it, and gives the registers as they are then.
+    fn carry_out(
+        self,
+        draft: &mut Draft<'_>,
+        before: &Before,
+        given: Option<Vec<Step>>,
+        context: &Context,
+    ) -> SyncRecord {
+        let Self { job, placed, ended, without_news, news, steps, merged } = self;
+        let kind = if before.is_new() { JobEventType::JobCreated } else { JobEventType::JobUpdated };
+        let head_changes = before.is_new() || given.is_some() || job != draft.state.job;
+        if head_changes || !placed.set_aside.is_empty() {
+            draft.record(kind, |event| {
+                event.job = Some(job.into());
+                event.further_steps = given.into_iter().flatten().chain(placed.set_aside).collect();
+            });
+        }
+        for step in &ended {
+            tasks::end(draft, step, CompletionStatus::Terminated);
+        }
+        for step in placed.activated {
+            draft.record(JobEventType::StepActivated, |event| event.step = Some(step.into()));
+        }
+        for (report, step) in without_news {
+            draft.record(JobEventType::ReportRecorded, |event| {
+                event.report = Some(report.into());
+                event.step = Some(step.into());
+            });
+        }
+        record_reports(draft, news, steps);
+        advance::settle(draft);
+        record_terminal(draft, merged, context)
     }
 }
 
@@ -421,22 +478,6 @@ impl PlacedSteps {
 
 fn named(step: &Step) -> (&str, &Step) {
     (&step.step_id, step)
-}
-
-fn outcome(before: &JobState, draft: &Draft<'_>) -> SyncOutcome {
-    let job = &draft.state.job;
-    let aborted = job.status() == JobStatus::Aborted && before.job.status() != JobStatus::Aborted;
-    if before.job.revision == 0 {
-        SyncOutcome::Created
-    } else if aborted {
-        SyncOutcome::Aborted
-    } else if draft.is_empty() {
-        SyncOutcome::Unchanged
-    } else if before.job.closed && job.closed && draft.state.reports != before.reports {
-        SyncOutcome::RecordedLate
-    } else {
-        SyncOutcome::Updated
-    }
 }
 
 /// The steps that news change: as they are afterwards, or `None` where no report names them any more.
@@ -654,57 +695,6 @@ fn apply_header(job: &mut Job, header: &SyncHeader, definition: Option<&Definiti
     job.packet_ids = packet_ids;
     job.job_exclusion = job_exclusion;
     job.excluded = excluded;
-}
-
-/// The members of a header that a device shows its user, by their paths in the request. The times that order headers are
-/// not among them: that they lost goes without saying.
-struct Fields([(&'static str, Option<Value>); 14]);
-
-impl Fields {
-    fn of(header: &SyncHeader) -> Self {
-        let mut job = Job::default();
-        apply_header(&mut job, header, None);
-        Self::new(&job, current_step(header))
-    }
-
-    fn standing(after: &JobState) -> Self {
-        let header = after.sync.as_ref().and_then(|sync| sync.header.as_ref());
-        Self::new(&after.job, header.and_then(current_step))
-    }
-
-    fn new(job: &Job, current_step: Option<&str>) -> Self {
-        let text = |text: &Option<String>| text.as_deref().map(text_value);
-        let texts = |texts: &[String]| list_value(texts.iter().map(|text| text_value(text)).collect());
-        let workflow = job.workflow.clone().unwrap_or_default();
-        Self([
-            ("metadata.workflow_version_id", text(&workflow.version_id)),
-            ("metadata.job_title", text(&job.title)),
-            ("metadata.metadata", job.metadata.as_ref().map(document_value)),
-            ("metadata.created", job.created.map(|time| text_value(&time.to_string()))),
-            ("metadata.user_id", text(&job.user_id)),
-            ("metadata.current_step", current_step.map(text_value)),
-            ("metadata.abandon_reason", text(&job.abandon_reason)),
-            ("metadata.username", text(&job.username)),
-            ("metadata.workflow_name", text(&workflow.name)),
-            ("team", text(&job.team)),
-            ("hierarchy_stack", job.hierarchy_stack.clone()),
-            ("packet_ids", texts(&job.packet_ids)),
-            ("job_exclusion", list_value(job.job_exclusion.clone())),
-            ("excluded", job.excluded.map(Value::from)),
-        ])
-    }
-}
-
-fn text_value(text: &str) -> Value {
-    Value::from(text.to_owned())
-}
-
-fn document_value(document: &Document) -> Value {
-    Value { kind: Some(Kind::StructValue(document.members())) }
-}
-
-fn list_value(values: Vec<Value>) -> Option<Value> {
-    (!values.is_empty()).then(|| Value::from(values))
 }
 
 fn is_terminal(status: JobStatus) -> bool {

@@ -31,7 +31,7 @@ pub(in crate::rpc) fn filter(
     wanted.statuses = statuses.into_iter().map(i32::from).collect();
     violations.count("filter.assignees", wanted.assignees.len(), VALUES_MAX);
     for (index, assignee) in wanted.assignees.iter().enumerate().take(VALUES_MAX) {
-        violations.assignee(&format!("filter.assignees[{index}]"), Some(assignee));
+        violations.assignee(format_args!("filter.assignees[{index}]"), Some(assignee));
     }
     violations.time("filter.create_time_from", wanted.create_time_from.as_ref());
     violations.time("filter.create_time_before", wanted.create_time_before.as_ref());
@@ -55,7 +55,7 @@ pub(in crate::rpc) fn filter(
 fn check_ids(violations: &mut Violations<'_>, field: &str, ids: &[String], max: usize) {
     violations.count(field, ids.len(), max);
     for (index, id) in ids.iter().enumerate().take(max) {
-        violations.id(&format!("{field}[{index}]"), id);
+        violations.id(format_args!("{field}[{index}]"), id);
     }
 }
 

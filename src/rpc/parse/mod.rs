@@ -9,7 +9,10 @@ mod task;
 mod watch;
 mod workflow;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write as _},
+};
 
 use prost::Message;
 use prost_types::{ListValue, Struct, Timestamp, Value, value::Kind};
@@ -54,18 +57,29 @@ const VIOLATIONS_MAX: usize = 100;
 #[derive(Debug)]
 pub(super) struct Violations<'l> {
     limits: &'l Limits,
+    /// What the path of each field begins with.
+    within: String,
     found: Vec<FieldViolation>,
     not_kept: usize,
 }
 
 impl<'l> Violations<'l> {
     pub(super) fn new(limits: &'l Limits) -> Self {
-        Self { limits, found: Vec::new(), not_kept: 0 }
+        Self { limits, within: String::new(), found: Vec::new(), not_kept: 0 }
     }
 
-    pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+    /// Checks the members of a field: what is named meanwhile is named within it.
+    pub(super) fn within<T>(&mut self, field: impl fmt::Display, check: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.within.len();
+        write!(self.within, "{field}.").expect("a string takes all");
+        let checked = check(self);
+        self.within.truncate(outer);
+        checked
+    }
+
+    pub(super) fn add(&mut self, field: impl fmt::Display, description: impl Into<String>) {
         if self.found.len() < VIOLATIONS_MAX {
-            self.found.push(FieldViolation::new(field, description));
+            self.found.push(FieldViolation::new(format!("{}{field}", self.within), description));
         } else {
             self.not_kept += 1;
         }
@@ -83,7 +97,7 @@ impl<'l> Violations<'l> {
     }
 
     /// An id: 1 to 64 characters, none of them a control character.
-    pub(super) fn id(&mut self, field: &str, id: &str) {
+    pub(super) fn id(&mut self, field: impl fmt::Display + Copy, id: &str) {
         if id.is_empty() {
             self.add(field, "is required");
         } else {
@@ -95,7 +109,7 @@ impl<'l> Violations<'l> {
     }
 
     /// An id that must be there.
-    pub(super) fn required_id(&mut self, field: &str, id: Option<&str>) {
+    pub(super) fn required_id(&mut self, field: impl fmt::Display + Copy, id: Option<&str>) {
         match id {
             None => self.add(field, "is required"),
             Some("") => self.add(field, "is empty"),
@@ -104,19 +118,19 @@ impl<'l> Violations<'l> {
     }
 
     /// An id that may be missing or empty.
-    pub(super) fn optional_id(&mut self, field: &str, id: Option<&str>) {
+    pub(super) fn optional_id(&mut self, field: impl fmt::Display + Copy, id: Option<&str>) {
         if let Some(id) = id.filter(|id| !id.is_empty()) {
             self.id(field, id);
         }
     }
 
     /// The name of a person.
-    pub(super) fn name(&mut self, field: &str, name: Option<&str>) {
+    pub(super) fn name(&mut self, field: impl fmt::Display + Copy, name: Option<&str>) {
         self.characters(field, name.unwrap_or_default(), NAME_CHARACTERS_MAX);
     }
 
     /// Any other text.
-    pub(super) fn text(&mut self, field: &str, text: Option<&str>) {
+    pub(super) fn text(&mut self, field: impl fmt::Display + Copy, text: Option<&str>) {
         self.characters(field, text.unwrap_or_default(), self.limits.text_characters);
     }
 
@@ -124,12 +138,12 @@ impl<'l> Violations<'l> {
     pub(super) fn texts(&mut self, field: &str, texts: &[String]) {
         self.count(field, texts.len(), TEXTS_MAX);
         for (index, text) in texts.iter().enumerate().take(TEXTS_MAX) {
-            self.text(&format!("{field}[{index}]"), Some(text));
+            self.text(format_args!("{field}[{index}]"), Some(text));
         }
         self.document(field, texts.iter().map(String::len).sum(), None);
     }
 
-    fn characters(&mut self, field: &str, text: &str, max: usize) {
+    fn characters(&mut self, field: impl fmt::Display + Copy, text: &str, max: usize) {
         // Characters are at most bytes: most texts need no counting.
         if text.len() > max && text.chars().count() > max {
             self.add(field, format!("is longer than {max} characters"));
@@ -168,12 +182,14 @@ impl<'l> Violations<'l> {
         }
     }
 
-    pub(super) fn assignee(&mut self, field: &str, assignee: Option<&Assignee>) {
+    pub(super) fn assignee(&mut self, field: impl fmt::Display + Copy, assignee: Option<&Assignee>) {
         let Some(assignee) = assignee else { return };
-        if !matches!(assignee.kind, 1 | 2) {
-            self.add(format!("{field}.kind"), "is required: KIND_USER or KIND_GROUP");
-        }
-        self.id(&format!("{field}.id"), &assignee.id);
+        self.within(field, |within| {
+            if !matches!(assignee.kind, 1 | 2) {
+                within.add("kind", "is required: KIND_USER or KIND_GROUP");
+            }
+            within.id("id", &assignee.id);
+        });
     }
 
     /// Free data. Brings it into canonical form.
@@ -189,21 +205,21 @@ impl<'l> Violations<'l> {
         }
     }
 
-    pub(super) fn value(&mut self, field: &str, value: Option<&Value>) {
+    pub(super) fn value(&mut self, field: impl fmt::Display + Copy, value: Option<&Value>) {
         if let Some(value) = value {
             self.document(field, value.encoded_len(), value_fault(value, self.limits.document_levels));
         }
     }
 
     /// The answer to a step: free data, but small, for it is told with every event of the step.
-    pub(super) fn answer(&mut self, field: &str, answer: Option<&Value>) {
+    pub(super) fn answer(&mut self, field: impl fmt::Display + Copy, answer: Option<&Value>) {
         self.value(field, answer);
         if answer.is_some_and(|answer| answer.encoded_len() > ANSWER_BYTES_MAX) {
             self.add(field, format!("is larger than {ANSWER_BYTES_MAX} bytes"));
         }
     }
 
-    pub(super) fn values(&mut self, field: &str, values: &[Value]) {
+    pub(super) fn values(&mut self, field: impl fmt::Display + Copy, values: &[Value]) {
         let bytes = values.iter().map(Message::encoded_len).sum();
         let levels = self.limits.document_levels - 1;
         self.document(field, bytes, values.iter().find_map(|value| value_fault(value, levels)));
@@ -214,7 +230,7 @@ impl<'l> Violations<'l> {
         self.document(field, messages.iter().map(Message::encoded_len).sum(), None);
     }
 
-    fn document(&mut self, field: &str, bytes: usize, fault: Option<Fault>) {
+    fn document(&mut self, field: impl fmt::Display + Copy, bytes: usize, fault: Option<Fault>) {
         let (bytes_max, levels_max) = (self.limits.document_bytes, self.limits.document_levels);
         if bytes > bytes_max {
             self.add(field, format!("is larger than {bytes_max} bytes"));

@@ -40,7 +40,7 @@ fn check(mut violations: Violations<'_>, request: BasicSyncRequest) -> Result<Sy
         return Err(status::limit_exceeded("reports_per_sync", limits.reports_per_sync as u64));
     }
     let mut metadata = request.metadata.unwrap_or_default();
-    let job_status = check_metadata(&mut violations, &mut metadata);
+    let job_status = violations.within("metadata", |within| check_metadata(within, &mut metadata));
     violations.optional_id("team", request.team.as_deref());
     violations.value("hierarchy_stack", request.hierarchy_stack.as_ref());
     violations.texts("packet_ids", &request.packet_ids);
@@ -73,84 +73,67 @@ fn check(mut violations: Violations<'_>, request: BasicSyncRequest) -> Result<Sy
 }
 
 fn check_metadata(violations: &mut Violations<'_>, metadata: &mut SyncMetadata) -> JobStatus {
-    violations.required_id("metadata.client_job_id", metadata.client_job_id.as_deref());
+    violations.required_id("client_job_id", metadata.client_job_id.as_deref());
     match metadata.workflow_id.as_deref() {
-        None => violations.add("metadata.workflow_id", "is required"),
-        workflow_id => violations.optional_id("metadata.workflow_id", workflow_id),
+        None => violations.add("workflow_id", "is required"),
+        workflow_id => violations.optional_id("workflow_id", workflow_id),
     }
-    violations.optional_id("metadata.workflow_version_id", metadata.workflow_version_id.as_deref());
-    violations.text("metadata.job_title", metadata.job_title.as_deref());
-    violations.fields("metadata.metadata", metadata.metadata.as_mut());
-    violations.time("metadata.created", metadata.created.as_ref());
-    violations.time("metadata.updated", metadata.updated.as_ref());
-    violations.time("metadata.modified", metadata.modified.as_ref());
-    violations.optional_id("metadata.user_id", metadata.user_id.as_deref());
-    violations.optional_id("metadata.current_step", metadata.current_step.as_deref());
-    violations.text("metadata.abandon_reason", metadata.abandon_reason.as_deref());
-    violations.name("metadata.username", metadata.username.as_deref());
-    violations.text("metadata.workflow_name", metadata.workflow_name.as_deref());
+    violations.optional_id("workflow_version_id", metadata.workflow_version_id.as_deref());
+    violations.text("job_title", metadata.job_title.as_deref());
+    violations.fields("metadata", metadata.metadata.as_mut());
+    violations.time("created", metadata.created.as_ref());
+    violations.time("updated", metadata.updated.as_ref());
+    violations.time("modified", metadata.modified.as_ref());
+    violations.optional_id("user_id", metadata.user_id.as_deref());
+    violations.optional_id("current_step", metadata.current_step.as_deref());
+    violations.text("abandon_reason", metadata.abandon_reason.as_deref());
+    violations.name("username", metadata.username.as_deref());
+    violations.text("workflow_name", metadata.workflow_name.as_deref());
     match JobStatus::try_from(metadata.status) {
-        Ok(JobStatus::Unspecified) => violations.add("metadata.status", "is required"),
+        Ok(JobStatus::Unspecified) => violations.add("status", "is required"),
         Ok(status) => return status,
-        Err(_) => violations.add("metadata.status", "is not a value of JobStatus"),
+        Err(_) => violations.add("status", "is not a value of JobStatus"),
     }
     JobStatus::Unspecified
 }
 
 fn check_entry(violations: &mut Violations<'_>, path: &str, entry: &mut StepEntry) {
     match (&mut entry.single_step, &mut entry.report_step) {
-        (Some(step), None) => check_step(violations, &format!("{path}.single_step"), step),
-        (None, Some(step)) => check_step(violations, &format!("{path}.report_step"), step),
+        (Some(step), None) => {
+            violations.within(format_args!("{path}.single_step"), |within| check_step(within, step));
+        }
+        (None, Some(step)) => {
+            violations.within(format_args!("{path}.report_step"), |within| check_step(within, step));
+        }
         (None, None) => violations.add(path, "must have single_step or report_step"),
         (Some(_), Some(_)) => violations.add(path, "must not have both single_step and report_step"),
     }
 }
 
-fn check_step(violations: &mut Violations<'_>, path: &str, step: &mut SingleStep) {
-    let at = |field: &str| format!("{path}.{field}");
-    violations.required_id(&at("unique_step_id"), step.unique_step_id.as_deref());
-    violations.required_id(&at("step_id"), step.step_id.as_deref());
-    let ids = [
-        ("previous_unique_step_id", &step.previous_unique_step_id),
-        ("user_id", &step.user_id),
-        ("parent_step_id", &step.parent_step_id),
-        ("parent_unique_step_id", &step.parent_unique_step_id),
-    ];
-    for (field, id) in ids {
-        violations.optional_id(&at(field), id.as_deref());
-    }
-    violations.name(&at("user_name"), step.user_name.as_deref());
-    let texts = [
-        ("device_id", &step.device_id),
-        ("step_title", &step.step_title),
-        ("step_description", &step.step_description),
-        ("step_type", &step.step_type),
-        ("connection_type", &step.connection_type),
-        ("note", &step.note),
-        ("parent_step_title", &step.parent_step_title),
-        ("parent_step_description", &step.parent_step_description),
-    ];
-    for (field, text) in texts {
-        violations.text(&at(field), text.as_deref());
-    }
-    let times = [
-        ("started", &step.started),
-        ("completed", &step.completed),
-        ("updated", &step.updated),
-        ("cancelled", &step.cancelled),
-    ];
-    for (field, time) in times {
-        violations.time(&at(field), time.as_ref());
-    }
-    let lists = [
-        ("value_resource_ids", &step.value_resource_ids),
-        ("note_resource_filenames", &step.note_resource_filenames),
-    ];
-    for (field, list) in lists {
-        violations.texts(&at(field), list);
-    }
-    violations.values(&at("values"), &step.values);
-    violations.value(&at("time_events"), step.time_events.as_ref());
-    violations.value(&at("coordinates"), step.coordinates.as_ref());
-    violations.fields(&at("metadata"), step.metadata.as_mut());
+fn check_step(violations: &mut Violations<'_>, step: &mut SingleStep) {
+    violations.required_id("unique_step_id", step.unique_step_id.as_deref());
+    violations.required_id("step_id", step.step_id.as_deref());
+    violations.optional_id("previous_unique_step_id", step.previous_unique_step_id.as_deref());
+    violations.optional_id("user_id", step.user_id.as_deref());
+    violations.optional_id("parent_step_id", step.parent_step_id.as_deref());
+    violations.optional_id("parent_unique_step_id", step.parent_unique_step_id.as_deref());
+    violations.name("user_name", step.user_name.as_deref());
+    violations.text("device_id", step.device_id.as_deref());
+    violations.text("step_title", step.step_title.as_deref());
+    violations.text("step_description", step.step_description.as_deref());
+    violations.text("step_type", step.step_type.as_deref());
+    violations.text("connection_type", step.connection_type.as_deref());
+    violations.text("note", step.note.as_deref());
+    violations.text("parent_step_title", step.parent_step_title.as_deref());
+    violations.text("parent_step_description", step.parent_step_description.as_deref());
+    violations.time("started", step.started.as_ref());
+    violations.time("completed", step.completed.as_ref());
+    violations.time("updated", step.updated.as_ref());
+    violations.time("cancelled", step.cancelled.as_ref());
+    violations.texts("value_resource_ids", &step.value_resource_ids);
+    violations.texts("note_resource_filenames", &step.note_resource_filenames);
+    violations.values("values", &step.values);
+    violations.value("time_events", step.time_events.as_ref());
+    violations.value("coordinates", step.coordinates.as_ref());
+    violations.fields("metadata", step.metadata.as_mut());
 }

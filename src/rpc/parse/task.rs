@@ -64,10 +64,12 @@ pub(in crate::rpc) fn create_task(
     violations.messages("task.messages", &sent.messages);
     violations.messages("task.returns", &sent.returns);
     for (index, message) in sent.messages.iter().enumerate() {
-        if TaskMessageType::try_from(message.r#type).is_err() {
-            violations.add(format!("task.messages[{index}].type"), "is not a value of TaskMessageType");
-        }
-        violations.values(&format!("task.messages[{index}].parameters"), &message.parameters);
+        violations.within(format_args!("task.messages[{index}]"), |within| {
+            if TaskMessageType::try_from(message.r#type).is_err() {
+                within.add("type", "is not a value of TaskMessageType");
+            }
+            within.values("parameters", &message.parameters);
+        });
     }
     violations.check()?;
 
@@ -108,7 +110,9 @@ pub(in crate::rpc) fn update_task(
     }
     violations.count("operations", request.operations.len(), OPERATIONS_MAX);
     let sent = request.operations.into_iter().enumerate().take(OPERATIONS_MAX);
-    let read = sent.map(|(index, sent)| operation(&mut violations, &format!("operations[{index}]"), sent));
+    let read = sent.map(|(index, sent)| {
+        violations.within(format_args!("operations[{index}]"), |within| operation(within, sent))
+    });
     let operations: Vec<Option<PatchOperation>> = read.collect();
     violations.check()?;
 
@@ -130,32 +134,28 @@ pub(in crate::rpc) fn update_task(
 }
 
 /// An operation, if it is one.
-fn operation(
-    violations: &mut Violations<'_>,
-    field: &str,
-    sent: v1::PatchOperation,
-) -> Option<PatchOperation> {
+fn operation(violations: &mut Violations<'_>, sent: v1::PatchOperation) -> Option<PatchOperation> {
     let op = match PatchOp::try_from(sent.op) {
         Ok(PatchOp::Unspecified) => {
-            violations.add(format!("{field}.op"), "is required");
+            violations.add("op", "is required");
             return None;
         }
         Err(_) => {
-            violations.add(format!("{field}.op"), "is not a value of PatchOp");
+            violations.add("op", "is not a value of PatchOp");
             return None;
         }
         Ok(op) => op,
     };
-    let path = pointer(violations, &format!("{field}.path"), sent.path);
+    let path = pointer(violations, "path", sent.path);
     let needs_from = matches!(op, PatchOp::Move | PatchOp::Copy);
-    let from = if needs_from { pointer(violations, &format!("{field}.from"), sent.from_path) } else { None };
+    let from = if needs_from { pointer(violations, "from", sent.from_path) } else { None };
     let needs_value = matches!(op, PatchOp::Add | PatchOp::Replace | PatchOp::Test);
     if needs_value && sent.value.is_none() {
-        violations.add(format!("{field}.value"), "is required");
+        violations.add("value", "is required");
     }
     // Members that an operation does not have are ignored.
     let value = sent.value.filter(|_| needs_value);
-    violations.value(&format!("{field}.value"), value.as_ref());
+    violations.value("value", value.as_ref());
     let value = form::of_value(&value.unwrap_or_default());
     let path = path?;
     Some(match op {

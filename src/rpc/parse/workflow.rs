@@ -34,7 +34,7 @@ pub(in crate::rpc) fn publish_workflow(
     violations.count("workflow.steps", workflow.steps.len(), STEPS_MAX);
     if workflow.steps.len() <= STEPS_MAX {
         for (index, step) in workflow.steps.iter().enumerate() {
-            check_step(&mut violations, &format!("workflow.steps[{index}]"), step);
+            violations.within(format_args!("workflow.steps[{index}]"), |within| check_step(within, step));
         }
         for (field, what) in workflow_faults(&workflow) {
             violations.add(field, what);
@@ -45,23 +45,23 @@ pub(in crate::rpc) fn publish_workflow(
     Ok(PublishWorkflow { workflow, newest_version_id })
 }
 
-fn check_step(violations: &mut Violations<'_>, path: &str, step: &StepDefinition) {
-    let at = |field: &str| format!("{path}.{field}");
-    violations.id(&at("step_id"), &step.step_id);
-    violations.text(&at("title"), step.title.as_deref());
-    violations.text(&at("description"), step.description.as_deref());
-    violations.text(&at("step_type"), step.step_type.as_deref());
-    violations.assignee(&at("default_assignee"), step.default_assignee.as_ref());
+fn check_step(violations: &mut Violations<'_>, step: &StepDefinition) {
+    violations.id("step_id", &step.step_id);
+    violations.text("title", step.title.as_deref());
+    violations.text("description", step.description.as_deref());
+    violations.text("step_type", step.step_type.as_deref());
+    violations.assignee("default_assignee", step.default_assignee.as_ref());
     if StepKind::try_from(step.kind).is_err() {
-        violations.add(at("kind"), "is not a value of StepKind");
+        violations.add("kind", "is not a value of StepKind");
     }
     if StepJoin::try_from(step.join).is_err() {
-        violations.add(at("join"), "is not a value of StepJoin");
+        violations.add("join", "is not a value of StepJoin");
     }
-    violations.count(&at("paths"), step.paths.len(), PATHS_MAX);
+    violations.count("paths", step.paths.len(), PATHS_MAX);
     for (index, path) in step.paths.iter().enumerate().take(PATHS_MAX) {
-        let field = |field: &str| at(&format!("paths[{index}].{field}"));
-        violations.id(&field("next_step_id"), &path.next_step_id);
-        violations.text(&field("label"), path.label.as_deref());
+        violations.within(format_args!("paths[{index}]"), |within| {
+            within.id("next_step_id", &path.next_step_id);
+            within.text("label", path.label.as_deref());
+        });
     }
 }

@@ -5,12 +5,15 @@
 Goes on until it is told to stop. Several may run, each under a name of its own: a task is done by one of them.
 """
 
+import os
 import random
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -81,29 +84,13 @@ def may_pass(error: grpc.RpcError) -> bool:
 class Backoff:
     """Pauses that grow, and of random length, so that not all clients of a server come back at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
         self._seconds = 0.1
 
     def pause(self) -> None:
-        time.sleep(self._seconds * random.uniform(0.5, 1))
+        self._stopping.wait(self._seconds * random.uniform(0.5, 1))
         self._seconds = min(2 * self._seconds, 10)
-
-
-def persistently(send: Callable[[Any], Any], report: Any) -> Any:
-    """Sends a report until it is answered.
-
-    It is the same each time, request id and timestamp and all: where it was taken and only the answer was lost, that
-    answer comes again. Without a request id nothing would be done twice either; the answer would be UNCHANGED.
-    """
-    backoff = Backoff()
-    for _ in range(TRIES_MAX - 1):
-        try:
-            return send(report)
-        except grpc.RpcError as error:
-            if not may_pass(error):
-                raise
-        backoff.pause()
-    return send(report)
 
 
 def now_ms() -> int:
@@ -122,27 +109,41 @@ class Executor:
         self.metadata = [("holdpoint-user", name), ("holdpoint-org", organization)]
         self._jobs = job_service_pb2_grpc.JobServiceStub(channel)
         self._resume_token = ""
+        # Set when there is nothing more to be begun.
+        self._stopping = threading.Event()
         # The watch that goes on, for whoever wants to end it.
         self.watch: Any = None
 
     def say(self, *words: str) -> None:
         print(f"{self.reporter.id:<7}", *words, flush=True)
 
+    def work(self) -> None:
+        """Does what there is to do, until it is told to stop."""
+        for task in self.work_to_do():
+            self.take(task)
+
+    def stop(self) -> None:
+        """Ends the work, from another thread: what is in hand is done, unless the server does not answer."""
+        self._stopping.set()
+        if self.watch:
+            self.watch.cancel()
+
     def work_to_do(self) -> Iterator[task_pb2.TaskStatus]:
         """The tasks to be done: those that are open, then those that are made, for as long as one asks."""
-        backoff = Backoff()
-        while True:
+        backoff = Backoff(self._stopping)
+        while not self._stopping.is_set():
             try:
                 for task in self._watch():
-                    backoff = Backoff()
+                    backoff = Backoff(self._stopping)
                     yield task
             except grpc.RpcError as error:
                 if reason(error) in TOKEN_IS_LOST:
                     self._resume_token = ""
                 elif not may_pass(error) and error.code() is not grpc.StatusCode.CANCELLED:
                     raise
-            self.say("lost the watch, and resumes it")
-            backoff.pause()
+            if not self._stopping.is_set():
+                self.say("lost the watch, and resumes it")
+                backoff.pause()
 
     def _watch(self) -> Iterator[task_pb2.TaskStatus]:
         request = job_service_pb2.WatchJobsRequest(
@@ -153,6 +154,9 @@ class Executor:
             resume_token=self._resume_token,
         )
         self.watch = self._jobs.WatchJobs(request, metadata=self.metadata)
+        if self._stopping.is_set():
+            # Whoever stops us may have seen only the one before.
+            self.watch.cancel()
         for answer in self.watch:
             batch = answer.message.batch
             tasks = [task for job in batch.snapshots for task in job.tasks] + [event.task for event in batch.events]
@@ -166,6 +170,22 @@ class Executor:
         claimed_by = task.execution.started_by
         is_ours = (claimed_by.id, claimed_by.app_id) == (self.reporter.id, self.reporter.app_id)
         return task.step_id in WORK and is_open and (is_ours or not task.HasField("execution"))
+
+    def persistently(self, send: Callable[[Any], Any], report: Any) -> Any:
+        """Sends a report until it is answered, or we are stopped.
+
+        It is the same each time, request id and timestamp and all: where it was taken and only the answer was lost, that
+        answer comes again. Without a request id nothing would be done twice either; the answer would be UNCHANGED.
+        """
+        backoff = Backoff(self._stopping)
+        for _ in range(TRIES_MAX - 1):
+            try:
+                return send(report)
+            except grpc.RpcError as error:
+                if not may_pass(error) or self._stopping.is_set():
+                    raise
+            backoff.pause()
+        return send(report)
 
     def take(self, task: task_pb2.TaskStatus) -> bool:
         """Does a task, unless it is another's, or over. Whether it was done."""
@@ -210,7 +230,7 @@ class Execution:
         """Does the work, and reports that it is done. The step goes on with its task, the job with its step."""
         result = WORK[self._task.step_id](self)
         for report in self._outbox:
-            persistently(self._send, report)
+            self._executor.persistently(self._send, report)
         if not self._report_task(CLOSED, result.data):
             # Nobody waits for what it comes to.
             result = Result({})
@@ -218,7 +238,7 @@ class Execution:
 
     def _report_task(self, status: int, data: dict[str, Any]) -> bool:
         """Reports of the step's task. False: it was ended before, as when an operator stopped the step."""
-        answer = persistently(self._send, self._report(self._task.id, 0, self._task.step_id, status, data))
+        answer = self._executor.persistently(self._send, self._report(self._task.id, 0, self._task.step_id, status, data))
         return answer.outcome != workflow_pb2.REPORT_OUTCOME_RECORDED_LATE
 
     def _report_execution(self, status: int, result: Result) -> None:
@@ -226,7 +246,7 @@ class Execution:
         report = workflow_service_pb2.UpdateExecutionWorkflowStatusRequest(
             **self._header(status, {}), code=result.code, close_job=result.close_job
         )
-        persistently(self._send_of_execution, report)
+        self._executor.persistently(self._send_of_execution, report)
 
     @contextmanager
     def part(self, name: str) -> Iterator[dict[str, Any]]:
@@ -249,7 +269,7 @@ class Execution:
             self._outbox.append(report)
             return
         while self._outbox:
-            persistently(self._send, self._outbox[0])
+            self._executor.persistently(self._send, self._outbox[0])
             del self._outbox[0]
 
     def _header(self, status: int, data: dict[str, Any]) -> dict[str, Any]:
@@ -299,15 +319,19 @@ class Execution:
 def run(address: str) -> None:
     name = sys.argv[2] if len(sys.argv) > 2 else "line-1"
     organization = sys.argv[3] if len(sys.argv) > 3 else "dev"
-    # Told to stop by whoever runs it, or by Ctrl-C: the same.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with grpc.insecure_channel(address) as channel:
+    # Told to stop by whoever runs it, or by Ctrl-C: the same. That breaks in nowhere, it is waited for, and no thread that is
+    # made from here on gets it.
+    told_to_stop = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, told_to_stop)
+    with grpc.insecure_channel(address) as channel, ThreadPoolExecutor(1) as pool:
         executor = Executor(channel, name, organization)
-        try:
-            for task in executor.work_to_do():
-                executor.take(task)
-        except KeyboardInterrupt:
-            executor.say("was told to stop")
+        work = pool.submit(executor.work)
+        # Work that ends by itself has failed.
+        work.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        signal.sigwait(told_to_stop)
+        executor.stop()
+        work.result()
+        executor.say("was told to stop")
 
 
 if __name__ == "__main__":

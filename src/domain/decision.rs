@@ -227,10 +227,11 @@ impl<'c> Draft<'c> {
         }
         evolve(&mut self.state, &event);
 
-        let now = summary(&self.state.job);
-        event.previous_summary = self.summary.take().filter(|before| *before != now);
-        event.summary = Some(now.clone());
-        self.summary = Some(now);
+        if event.job.is_some() || self.summary.is_none() {
+            let before = self.summary.replace(summary(&self.state.job));
+            event.previous_summary = before.filter(|before| self.summary.as_ref() != Some(before));
+        }
+        event.summary.clone_from(&self.summary);
         self.events.push(event);
     }
 

@@ -385,7 +385,7 @@ impl Work {
 
     /// The same, where there is something to tidy up.
     fn tidying(&self) -> Option<Duration> {
-        let has_work = || self.behind.values.has_work(self.shared.directory.room());
+        let has_work = || self.behind.values.has_work(self.shared.room());
         self.behind.compacting.pause().or_else(|| has_work().then_some(self.collected))
     }
 
@@ -421,7 +421,7 @@ impl Work {
     fn collect(&mut self) -> Result<()> {
         let began = Instant::now();
         let (tree, shared) = (self.shared.view.tree(), Arc::clone(&self.shared));
-        let collected = self.behind.values.collect(&tree, shared.directory.room(), || shared.go_on())?;
+        let collected = self.behind.values.collect(&tree, shared.room(), || shared.go_on())?;
         if let Some(Collected::Copied { file, moved }) = collected {
             if !moved.is_empty() {
                 // They are durable before sled leads to them.

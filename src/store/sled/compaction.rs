@@ -98,7 +98,7 @@ impl Compacting {
         if !is_large || self.written < live.saturating_mul(2) || self.pause().is_some() {
             return;
         }
-        if shared.directory.room().is_some_and(|room| room < live.saturating_mul(FRESH + 1)) {
+        if shared.room().is_some_and(|room| room < live.saturating_mul(FRESH + 1)) {
             tracing::warn!(bytes, live, "no room to write the database anew");
             self.bytes_min = bytes.saturating_mul(5) / 4;
             return;

@@ -108,6 +108,9 @@ struct Shared {
     is_suspect: AtomicBool,
     #[cfg(test)]
     failing: Mutex<Option<Step>>,
+    /// The disk has no room.
+    #[cfg(test)]
+    crowded: AtomicBool,
     // Let go after the database.
     directory: Directory,
 }
@@ -177,6 +180,8 @@ impl SledStore {
             is_suspect: AtomicBool::new(is_suspect),
             #[cfg(test)]
             failing: Mutex::new(None),
+            #[cfg(test)]
+            crowded: AtomicBool::new(false),
             directory,
         });
         let committer = Committer::start(Arc::clone(&shared), writing, behind)
@@ -191,6 +196,15 @@ impl Shared {
         let mut first = failure;
         self.durable.send_modify(|durable| first = durable.failure.get_or_insert(first.clone()).clone());
         first
+    }
+
+    /// See [`Store::room`].
+    fn room(&self) -> Option<u64> {
+        #[cfg(test)]
+        if self.crowded.load(Ordering::SeqCst) {
+            return Some(0);
+        }
+        self.directory.room()
     }
 
     #[cfg(test)]
@@ -294,7 +308,7 @@ impl Store for SledStore {
     }
 
     fn room(&self) -> Option<u64> {
-        self.shared.directory.room()
+        self.shared.room()
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -59,6 +59,26 @@ impl Mixed {
         Ok(())
     }
 
+    /// Every eighth key stays as it is.
+    fn all_but_some(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..Self::KEYS).filter(|number| !number.is_multiple_of(8))
+    }
+
+    /// What writes all but some of the keys.
+    fn but_some(&self, version: usize) -> Vec<(Bytes, Option<Bytes>)> {
+        self.all_but_some().map(|number| set(&key(number), value(number, version))).collect()
+    }
+
+    /// All of it, in a store that was closed.
+    async fn written_once() -> Self {
+        let mixed = Self::new();
+        let all = (0..Self::KEYS).map(|number| set(&key(number), value(number, 0))).collect();
+        let store = mixed.place.open_small();
+        commit(&store, Vec::new(), all).await.unwrap();
+        store.close().await.unwrap();
+        mixed
+    }
+
     /// What is needed of the files, by what was written; and what the inventory says, of a store that was closed.
     fn needed(&self) -> [usize; 2] {
         let record =
@@ -194,22 +214,14 @@ async fn a_file_that_is_emptied_in_part_is_emptied_again() {
 /// What a checkpoint has left that was cut off is behind what counts, where others would be put: so none are before it is gone.
 #[tokio::test]
 async fn no_file_is_emptied_while_sled_leads_to_leftovers() {
-    let mut mixed = Mixed::new();
-    let all_but_some = || (0..Mixed::KEYS).filter(|number| !number.is_multiple_of(8));
-    let at_once =
-        |version| all_but_some().map(move |number| set(&key(number), value(number, version))).collect();
-    let all = (0..Mixed::KEYS).map(|number| set(&key(number), value(number, 0))).collect();
-    let store = mixed.place.open_small();
-    commit(&store, Vec::new(), all).await.unwrap();
-    store.close().await.unwrap();
-    drop(store);
+    let mut mixed = Mixed::written_once().await;
     // Some files could be emptied, and are not; then a checkpoint is cut off.
     for (step, version) in [(Step::Copied, 1), (Step::Checkpoint, 2)] {
         let store = mixed.place.open_small();
         store.fail_at(step);
-        commit(&store, Vec::new(), at_once(version)).await.unwrap();
+        commit(&store, Vec::new(), mixed.but_some(version)).await.unwrap();
         store.shared.durable.subscribe().wait_for(|durable| durable.failure.is_some()).await.unwrap();
-        all_but_some().for_each(|number| mixed.versions[number] = version);
+        mixed.all_but_some().for_each(|number| mixed.versions[number] = version);
     }
 
     let options = SledOptions { compaction_bytes_min: 100_000, ..SledOptions::default() };
@@ -226,6 +238,32 @@ async fn no_file_is_emptied_while_sled_leads_to_leftovers() {
     mixed.look(&store).await;
     let [needed, said] = mixed.close_counted(store).await;
     assert_eq!(said, needed);
+}
+
+#[tokio::test]
+async fn no_file_is_emptied_where_there_is_no_room_for_copies() {
+    let mut mixed = Mixed::written_once().await;
+    let store = mixed.place.open_small();
+    store.shared.crowded.store(true, Ordering::SeqCst);
+    commit(&store, Vec::new(), mixed.but_some(1)).await.unwrap();
+    mixed.all_but_some().for_each(|number| mixed.versions[number] = 1);
+    let before = mixed.place.values(false);
+    // Time for what must not be.
+    for number in 0..TRIES_MAX / 4 {
+        commit(&store, Vec::new(), vec![set("K", value(number, 1))]).await.unwrap();
+    }
+    let is_there = |path: &&PathBuf| path.exists();
+    assert_eq!(before.iter().filter(is_there).count(), before.len());
+    mixed.look(&store).await;
+
+    store.shared.crowded.store(false, Ordering::SeqCst);
+    for number in 0..TRIES_MAX {
+        if before.iter().filter(is_there).count() < before.len() / 2 {
+            return mixed.look(&store).await;
+        }
+        commit(&store, Vec::new(), vec![set("K", value(number, 1))]).await.unwrap();
+    }
+    panic!("no file is emptied");
 }
 
 /// Also where nothing is in the journal that would say so.

@@ -3,6 +3,9 @@
 //! A [`Records`] reads one partition. The writer's also holds the writes of the batch it is putting together, and of the one
 //! before, which may be on its way, and reads through them; nobody else sees those until the batch is committed.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
@@ -619,9 +622,11 @@ impl Records {
             loop {
                 let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
                 let page = self.store.scan(self.partition, scan).await?;
-                let Some((last, _)) = page.last() else { break };
-                start = [last, &[0][..]].concat();
                 gone.extend(page.iter().map(|(key, _)| key.to_vec()));
+                match after(&page) {
+                    Some(next) => start = next,
+                    None => break,
+                }
             }
         }
         // All of it or, where it cannot be read, nothing: other commands are in the same batch.
@@ -795,10 +800,12 @@ impl Records {
         loop {
             let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
             let page = self.store.scan(self.partition, scan).await?;
-            let Some((last, _)) = page.last() else { return Ok(wanted) };
-            start = [last, &[0][..]].concat();
             for (key, value) in page.iter().filter(|(key, _)| !unsettled.contains_key(&key[..])) {
                 look_at(key, value)?;
+            }
+            match after(&page) {
+                Some(next) => start = next,
+                None => return Ok(wanted),
             }
         }
     }
@@ -811,11 +818,11 @@ impl Records {
         loop {
             let scan = Scan { start, end: end.clone(), reverse: false, limit: SCAN_KEYS };
             let page = self.store.scan(self.partition, scan).await?;
-            let is_last = page.len() < SCAN_KEYS;
-            start = page.last().map(|(key, _)| [key, &[0][..]].concat()).unwrap_or_default();
+            let next = after(&page);
             found.extend(page);
-            if is_last {
-                break;
+            match next {
+                Some(next) => start = next,
+                None => break,
             }
         }
         for (key, value) in unsettled {
@@ -940,6 +947,12 @@ fn index_keys(job: &JobKey, read: &JobSummary) -> BTreeSet<Vec<u8>> {
     runs.extend(read.assignees.iter().cloned().map(Index::Assignee));
     let time = read.create_time.unwrap_or_default();
     runs.iter().map(|index| index_run(&job.org, index).time(&time).text(&job.job_id).into_bytes()).collect()
+}
+
+/// Where to go on after a page of a scan; none where it was the last.
+fn after(page: &[(Bytes, Bytes)]) -> Option<Vec<u8>> {
+    let (last, _) = page.last().filter(|_| page.len() == SCAN_KEYS)?;
+    Some([last, &[0][..]].concat())
 }
 
 fn decode<M: Message + Default>(value: Bytes) -> Result<M> {

@@ -59,14 +59,14 @@ impl Mixed {
         Ok(())
     }
 
-    /// Every eighth key stays as it is.
-    fn all_but_some(&self) -> impl Iterator<Item = usize> + use<> {
-        (0..Self::KEYS).filter(|number| !number.is_multiple_of(8))
-    }
-
-    /// What writes all but some of the keys.
-    fn but_some(&self, version: usize) -> Vec<(Bytes, Option<Bytes>)> {
-        self.all_but_some().map(|number| set(&key(number), value(number, version))).collect()
+    /// What writes all keys again but every eighth.
+    fn rewrite(&mut self, version: usize) -> Vec<(Bytes, Option<Bytes>)> {
+        let rewritten = (0..Self::KEYS).filter(|number| !number.is_multiple_of(8));
+        let write = |number| {
+            self.versions[number] = version;
+            set(&key(number), value(number, version))
+        };
+        rewritten.map(write).collect()
     }
 
     /// All of it, in a store that was closed.
@@ -219,9 +219,8 @@ async fn no_file_is_emptied_while_sled_leads_to_leftovers() {
     for (step, version) in [(Step::Copied, 1), (Step::Checkpoint, 2)] {
         let store = mixed.place.open_small();
         store.fail_at(step);
-        commit(&store, Vec::new(), mixed.but_some(version)).await.unwrap();
+        commit(&store, Vec::new(), mixed.rewrite(version)).await.unwrap();
         store.shared.durable.subscribe().wait_for(|durable| durable.failure.is_some()).await.unwrap();
-        mixed.all_but_some().for_each(|number| mixed.versions[number] = version);
     }
 
     let options = SledOptions { compaction_bytes_min: 100_000, ..SledOptions::default() };
@@ -245,8 +244,7 @@ async fn no_file_is_emptied_where_there_is_no_room_for_copies() {
     let mut mixed = Mixed::written_once().await;
     let store = mixed.place.open_small();
     store.shared.crowded.store(true, Ordering::SeqCst);
-    commit(&store, Vec::new(), mixed.but_some(1)).await.unwrap();
-    mixed.all_but_some().for_each(|number| mixed.versions[number] = 1);
+    commit(&store, Vec::new(), mixed.rewrite(1)).await.unwrap();
     let before = mixed.place.values(false);
     // Time for what must not be.
     for number in 0..TRIES_MAX / 4 {

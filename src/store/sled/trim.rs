@@ -85,8 +85,8 @@ impl Trimming {
         let first = || Bound::Included(Bytes::from(tables::entry(&job, Sequence(0))));
         let start = self.entry.take().map_or_else(first, Bound::Excluded);
         let end = Bound::Included(Bytes::from(tables::entry(&job, Sequence(deletion.sequence))));
-        for item in shared.view.range((start, end), false) {
-            let (key, _) = item?;
+        for key in shared.view.keys((start, end)) {
+            let key = key?;
             changes.push((key.clone(), None));
             if changes.len() >= PIECE_KEYS {
                 self.entry = Some(key);

@@ -125,7 +125,27 @@ impl View {
         let is_last_page = is_empty(&start, &end);
         let items: Items = Box::new(iter::empty());
         let (items, page) = (items.peekable(), VecDeque::new());
-        Range { view: self, start, end, reverse, page, is_last_page, tree: None, checkpoints: 0, items }
+        Range {
+            view: self,
+            start,
+            end,
+            reverse,
+            has_values: true,
+            page,
+            is_last_page,
+            tree: None,
+            checkpoints: 0,
+            items,
+        }
+    }
+
+    /// The keys of a range, in order, and some that were just removed. No value is read.
+    pub(super) fn keys<K: AsRef<[u8]>>(
+        &self,
+        range: impl RangeBounds<K>,
+    ) -> impl Iterator<Item = Result<Bytes>> {
+        let range = Range { has_values: false, ..self.range(range, false) };
+        range.map(|item| item.map(|(key, _)| key))
     }
 
     fn look<T>(&self, look: impl FnOnce(&Layers) -> T) -> T {
@@ -190,6 +210,8 @@ pub(super) struct Range<'v> {
     start: Bound<Bytes>,
     end: Bound<Bytes>,
     reverse: bool,
+    /// Without them, what sled has comes with empty values.
+    has_values: bool,
     /// The next changes of the layers.
     page: VecDeque<Change>,
     /// No more follow on them.
@@ -228,7 +250,7 @@ impl Range<'_> {
     fn next_item(&mut self) -> Option<Result<Option<(Bytes, Bytes)>>> {
         let (item, tree) = (self.items.next()?, self.tree.as_ref()?);
         Some(item.map_err(failed).and_then(|(key, raw)| {
-            let value = tree.resolve(&key, raw)?;
+            let value = if self.has_values { tree.resolve(&key, raw)? } else { Some(Bytes::new()) };
             Ok(value.map(|value| (Bytes::copy_from_slice(&key), value)))
         }))
     }

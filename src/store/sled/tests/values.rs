@@ -449,6 +449,30 @@ async fn what_is_damaged_is_told_of_the_keys_that_have_it() {
     }
 }
 
+/// A history goes by its keys: reading what goes would be most of the work.
+#[tokio::test]
+async fn a_history_that_is_damaged_goes_with_its_job() {
+    let place = Place::new();
+    let store = place.open();
+    for sequence in 1..=20 {
+        let bytes = large(usize::try_from(sequence).unwrap(), 900);
+        let entry = LogRecord { bytes, deletes_job: sequence == 20, ..entry("a", sequence) };
+        commit(&store, vec![entry], Vec::new()).await.unwrap();
+    }
+    commit(&store, vec![entry("b", 21)], Vec::new()).await.unwrap();
+    let store = place.again(store).await;
+    for file in place.values(false) {
+        let header = fs::read(&file).unwrap()[..32].to_vec();
+        let length = fs::metadata(&file).unwrap().len();
+        fs::write(&file, header).unwrap();
+        fs::File::options().write(true).open(&file).unwrap().set_len(length).unwrap();
+    }
+    let history = async || store.history(FIRST, &job("a"), Sequence(0), 1 << 20).await;
+    assert!(matches!(history().await, Err(Error::Corrupt(_))));
+    store.trim(FIRST, Sequence(21)).await.unwrap();
+    assert_eq!(history().await.unwrap(), []);
+}
+
 /// What was at a place before, or in an older copy of the file, is whole by itself.
 #[tokio::test]
 async fn another_value_of_the_same_key_at_the_same_place_is_noticed() {

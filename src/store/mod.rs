@@ -99,7 +99,7 @@ pub struct Scan {
     pub end: Vec<u8>,
     /// From the greatest down.
     pub reverse: bool,
-    /// At most so many keys.
+    /// At most so many keys; where fewer are found there are no more.
     pub limit: usize,
 }
 

@@ -109,7 +109,7 @@ impl<'l> Violations<'l> {
     }
 
     /// An id that must be there.
-    pub(super) fn required_id(&mut self, field: impl fmt::Display + Copy, id: Option<&str>) {
+    pub(super) fn required_id(&mut self, field: &str, id: Option<&str>) {
         match id {
             None => self.add(field, "is required"),
             Some("") => self.add(field, "is empty"),
@@ -118,14 +118,14 @@ impl<'l> Violations<'l> {
     }
 
     /// An id that may be missing or empty.
-    pub(super) fn optional_id(&mut self, field: impl fmt::Display + Copy, id: Option<&str>) {
+    pub(super) fn optional_id(&mut self, field: &str, id: Option<&str>) {
         if let Some(id) = id.filter(|id| !id.is_empty()) {
             self.id(field, id);
         }
     }
 
     /// The name of a person.
-    pub(super) fn name(&mut self, field: impl fmt::Display + Copy, name: Option<&str>) {
+    pub(super) fn name(&mut self, field: &str, name: Option<&str>) {
         self.characters(field, name.unwrap_or_default(), NAME_CHARACTERS_MAX);
     }
 
@@ -205,21 +205,21 @@ impl<'l> Violations<'l> {
         }
     }
 
-    pub(super) fn value(&mut self, field: impl fmt::Display + Copy, value: Option<&Value>) {
+    pub(super) fn value(&mut self, field: &str, value: Option<&Value>) {
         if let Some(value) = value {
             self.document(field, value.encoded_len(), value_fault(value, self.limits.document_levels));
         }
     }
 
     /// The answer to a step: free data, but small, for it is told with every event of the step.
-    pub(super) fn answer(&mut self, field: impl fmt::Display + Copy, answer: Option<&Value>) {
+    pub(super) fn answer(&mut self, field: &str, answer: Option<&Value>) {
         self.value(field, answer);
         if answer.is_some_and(|answer| answer.encoded_len() > ANSWER_BYTES_MAX) {
             self.add(field, format!("is larger than {ANSWER_BYTES_MAX} bytes"));
         }
     }
 
-    pub(super) fn values(&mut self, field: impl fmt::Display + Copy, values: &[Value]) {
+    pub(super) fn values(&mut self, field: &str, values: &[Value]) {
         let bytes = values.iter().map(Message::encoded_len).sum();
         let levels = self.limits.document_levels - 1;
         self.document(field, bytes, values.iter().find_map(|value| value_fault(value, levels)));
@@ -230,7 +230,7 @@ impl<'l> Violations<'l> {
         self.document(field, messages.iter().map(Message::encoded_len).sum(), None);
     }
 
-    fn document(&mut self, field: impl fmt::Display + Copy, bytes: usize, fault: Option<Fault>) {
+    fn document(&mut self, field: &str, bytes: usize, fault: Option<Fault>) {
         let (bytes_max, levels_max) = (self.limits.document_bytes, self.limits.document_levels);
         if bytes > bytes_max {
             self.add(field, format!("is larger than {bytes_max} bytes"));

@@ -8,7 +8,8 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Seek as _, SeekFrom, Write as _},
+    io,
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
@@ -34,8 +35,7 @@ impl Witness {
 
     /// Notes that the store has reached a commit, which must be durable.
     pub(super) fn note(&mut self, number: u64) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.next * LINE_BYTES as u64))?;
-        self.file.write_all(line(number).as_bytes())?;
+        self.file.write_all_at(line(number).as_bytes(), self.next * LINE_BYTES as u64)?;
         self.next = (self.next + 1) % LINES;
         Ok(())
     }

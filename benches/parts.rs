@@ -44,7 +44,7 @@ fn context() -> Context {
 
 /// The report of `holdpoint bench update`, as a command, of a second after it began.
 fn report(second: i64) -> ReportTask {
-    let request: UpdateExecutionTaskStatusRequest = decoded(messages::report().fill(0, 0));
+    let request: UpdateExecutionTaskStatusRequest = decoded(messages::report(false).fill(0, 0));
     ReportTask {
         job_id: JOB.to_owned(),
         place: Place {
@@ -70,7 +70,7 @@ fn report(second: i64) -> ReportTask {
 
 /// The sync of `holdpoint bench sync`, as a command: all of its eight steps are newer.
 fn sync() -> Sync {
-    let request: BasicSyncRequest = decoded(messages::sync(8).fill(0, 0));
+    let request: BasicSyncRequest = decoded(messages::sync(8, false).fill(0, 0));
     let told = |(index, entry)| Told { entry, undone: false, path: format!("completed_steps[{index}]") };
     let header = SyncHeader { metadata: request.metadata, ..SyncHeader::default() };
     Sync::new(header, JobStatus::Active, request.completed_steps.into_iter().enumerate().map(told).collect())
@@ -124,7 +124,7 @@ fn codec(criterion: &mut Criterion) {
     both::<JobEvent>(&mut group, "JobEvent", &event);
     both::<TaskStatus>(&mut group, "TaskStatus", &task);
     both::<JobRecord>(&mut group, "JobRecord", &head);
-    both::<BasicSyncRequest>(&mut group, "BasicSyncRequest", &decoded(messages::sync(8).fill(0, 0)));
+    both::<BasicSyncRequest>(&mut group, "BasicSyncRequest", &decoded(messages::sync(8, false).fill(0, 0)));
     group.finish();
 }
 

@@ -59,7 +59,7 @@ async fn it_measures_and_tells_as_json() {
     let rows = sections[0]["rows"].as_array().unwrap();
     assert_eq!(
         rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["bare echo", "holdpoint"]
+        ["bare echo", "holdpoint", "bare echo", "holdpoint, validate_only"]
     );
     assert_eq!(rows[0]["request_bytes"], rows[1]["request_bytes"]);
     assert!(rows[0]["request_bytes"].as_u64().unwrap() > 500);

@@ -39,11 +39,13 @@ impl Bench {
         self.populate(&server, &world).await?;
         if self.arguments.takes(Update) {
             let title = "UpdateExecutionTaskStatus with 500 B of data; durable: record, event and head";
-            sections.push(self.durable("update", title, &server, &world.report()).await?);
+            let works = [world.report(), world.validate_report()];
+            sections.push(self.durable("update", title, &server, &works).await?);
         }
         if self.arguments.takes(Action) {
             let title = "PerformJobAction, which runs or stops a step; durable";
-            sections.push(self.durable("action", title, &server, &world.act()).await?);
+            let works = [world.act(), world.validate_act()];
+            sections.push(self.durable("action", title, &server, &works).await?);
         }
         if self.arguments.takes(Sync) {
             self.sync(&server, &world, sections).await?;
@@ -71,13 +73,13 @@ impl Bench {
         Ok(())
     }
 
-    /// Changes of many jobs, at each number of callers.
+    /// Changes of many jobs, at each number of callers, and the same when they are validated only.
     async fn durable(
         &self,
         workload: &'static str,
         title: &str,
         server: &Server,
-        work: &Work,
+        [work, validate]: &[Work; 2],
     ) -> Result<Section, Error> {
         let mut section = Section { workload, title: title.to_owned(), ..Section::default() };
         for callers in self.arguments.all_callers() {
@@ -93,7 +95,20 @@ impl Bench {
                 section.checks.push(pairs.disk());
             }
         }
+        self.validated(&mut section, server, validate).await?;
         Ok(section)
+    }
+
+    /// Adds what changes take that are decided and answered, and not made: what is left of them is what it takes to keep them.
+    async fn validated(&self, section: &mut Section, server: &Server, work: &Work) -> Result<(), Error> {
+        let callers = self.arguments.callers();
+        let what = format!("{}, validate_only, {callers} callers", section.workload);
+        let pairs = self.beside_echo(what, server, work, callers).await?;
+        section.rows.push(Row::new("bare echo", callers, &pairs.base));
+        section.rows.push(Row::new("holdpoint, validate_only", callers, &pairs.ours));
+        let of = |what: &str| format!("{what}, validate_only");
+        section.checks.extend([pairs.rate(&of(RATE), None), pairs.cpu(&of(CPU), None)]);
+        Ok(())
     }
 
     /// What devices send.
@@ -107,7 +122,9 @@ impl Bench {
         ];
         for (newer, title) in rows {
             let work = world.sync(jobs, newer);
-            sections.push(self.read("sync", title, server, &work, Some(SYNC_RATE)).await?);
+            let mut section = self.read("sync", title, server, &work, Some(SYNC_RATE)).await?;
+            self.validated(&mut section, server, &world.validate_sync(jobs, newer)).await?;
+            sections.push(section);
         }
         Ok(())
     }

@@ -75,8 +75,9 @@ pub fn new_job(job_id: &str) -> CreateJobRequest {
 
 /// An executor's report of the one task of a job, with 500 bytes of data: newer than those before, so that it stands.
 #[must_use]
-pub fn report() -> Template {
-    Template::new(&report_of(JOB, "task", 0))
+pub fn report(validate_only: bool) -> Template {
+    let report = report_of(JOB, "task", 0);
+    Template::new(&UpdateExecutionTaskStatusRequest { validate_only, ..report })
 }
 
 /// The same, of one of many tasks of one job.
@@ -106,11 +107,12 @@ fn report_of(job_id: &str, task_id: &str, sequence_id: i64) -> UpdateExecutionTa
 
 /// Acts on the first step of a job.
 #[must_use]
-pub fn action(action: JobActionType) -> Template {
+pub fn action(action: JobActionType, validate_only: bool) -> Template {
     Template::new(&PerformJobActionRequest {
         job_id: JOB.to_owned(),
         r#type: action.into(),
         step_ids: vec![STEP.to_owned()],
+        validate_only,
         ..PerformJobActionRequest::default()
     })
 }
@@ -118,7 +120,7 @@ pub fn action(action: JobActionType) -> Template {
 /// What a device sends of a job: a header and eight steps, about 6 KB. The header and the first `newer` of the steps are newer
 /// than those before.
 #[must_use]
-pub fn sync(newer: i32) -> Template {
+pub fn sync(newer: i32, validate_only: bool) -> Template {
     let time = |seconds| Some(Timestamp { seconds, nanos: 0 });
     let metadata = SyncMetadata {
         // Others than those that CreateJob made.
@@ -144,6 +146,7 @@ pub fn sync(newer: i32) -> Template {
         metadata: Some(metadata),
         completed_steps: (0..SYNC_STEPS).map(entry).collect(),
         team: text(TEAM),
+        validate_only,
         ..BasicSyncRequest::default()
     })
 }
@@ -196,7 +199,7 @@ mod tests {
     fn messages_are_as_large_as_is_said() {
         let data = prost::Message::encoded_len(&properties(DATA_BYTES));
         assert!((450..=600).contains(&data), "{data}");
-        let sync = sync(1).fill(1, 1).len();
+        let sync = sync(1, false).fill(1, 1).len();
         assert!((5_500..=6_800).contains(&sync), "{sync}");
     }
 }

@@ -65,7 +65,7 @@ pub struct BenchArguments {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
     /// How long a round lasts, in seconds.
-    #[arg(long, default_value = "1", value_parser = duration)]
+    #[arg(long, default_value = "3", value_parser = duration)]
     seconds: Duration,
     /// On which disk: a directory, in which one is made for what is measured, and removed at the end [default: the current
     /// directory].
@@ -83,7 +83,8 @@ pub struct BenchArguments {
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
-    /// UpdateExecutionTaskStatus with 500 bytes of data, durable, beside a bare echo of the same size.
+    /// UpdateExecutionTaskStatus with 500 bytes of data, durable, beside a bare echo of the same size; this and the next two also with
+    /// `validate_only`, where nothing is written.
     Update,
     /// PerformJobAction, durable: a step is run and stopped in turn.
     Action,

@@ -99,7 +99,13 @@ impl World {
     /// UpdateExecutionTaskStatus of the task of a job.
     #[must_use]
     pub fn report(&self) -> Work {
-        Work::of(REPORT, self.jobs, &self.changes, recorded(), messages::report())
+        Work::of(REPORT, self.jobs, &self.changes, recorded(), messages::report(false))
+    }
+
+    /// The same, validated only.
+    #[must_use]
+    pub fn validate_report(&self) -> Work {
+        Work::of(REPORT, self.jobs, &self.changes, recorded(), messages::report(true))
     }
 
     /// The same of the first jobs alone.
@@ -129,11 +135,25 @@ impl World {
     /// Never: there are no more jobs than are noted.
     #[must_use]
     pub fn act(&self) -> Work {
-        let (run, stop) = (messages::action(JobActionType::Run), messages::action(JobActionType::Stop));
+        self.act_with(false)
+    }
+
+    /// The same, validated only.
+    ///
+    /// # Panics
+    /// As for [`act`](Self::act).
+    #[must_use]
+    pub fn validate_act(&self) -> Work {
+        self.act_with(true)
+    }
+
+    fn act_with(&self, validate_only: bool) -> Work {
+        let [run, stop] =
+            [JobActionType::Run, JobActionType::Stop].map(|action| messages::action(action, validate_only));
         let running = Arc::clone(&self.running);
         let fill = move |job: u64, change| {
             let place = usize::try_from(job).expect("it is in memory");
-            let was_running = running[place].fetch_xor(true, Ordering::Relaxed);
+            let was_running = running[place].fetch_xor(!validate_only, Ordering::Relaxed);
             if was_running { stop.fill(job, change) } else { run.fill(job, change) }
         };
         let path = "/holdpoint.v1.JobService/PerformJobAction";
@@ -144,14 +164,21 @@ impl World {
     #[must_use]
     pub fn sync_first(&self, jobs: u64) -> Work {
         let outcome = first_number(SyncOutcome::Created.into());
-        Work::of(SYNC, jobs, &self.changes, outcome, messages::sync(SYNC_STEPS))
+        Work::of(SYNC, jobs, &self.changes, outcome, messages::sync(SYNC_STEPS, false))
     }
 
     /// BasicSync of those jobs, with a newer header and so many newer steps.
     #[must_use]
     pub fn sync(&self, jobs: u64, newer: i32) -> Work {
         let outcome = first_number(SyncOutcome::Updated.into());
-        Work::of(SYNC, jobs, &self.changes, outcome, messages::sync(newer))
+        Work::of(SYNC, jobs, &self.changes, outcome, messages::sync(newer, false))
+    }
+
+    /// The same, validated only.
+    #[must_use]
+    pub fn validate_sync(&self, jobs: u64, newer: i32) -> Work {
+        let outcome = first_number(SyncOutcome::Updated.into());
+        Work::of(SYNC, jobs, &self.changes, outcome, messages::sync(newer, true))
     }
 
     /// GetJob.

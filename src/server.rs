@@ -169,6 +169,7 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, Error> {
                 cache_bytes: config.store.cache_bytes,
                 checkpoint_bytes: config.store.checkpoint_bytes,
                 compaction_bytes_min: config.store.compaction_bytes_min,
+                ..SledOptions::default()
             };
             Arc::new(SledStore::open(&config.data_dir, &options)?)
         }

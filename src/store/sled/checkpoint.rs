@@ -236,8 +236,14 @@ impl Checkpointer {
         let (tasks, waiting) = mpsc::channel();
         let (told, outcomes) = mpsc::channel();
         let journal = shared.directory.journal();
-        let work =
-            Work { shared: Arc::clone(&shared), journal, behind, collected: Duration::ZERO, noted: None };
+        let work = Work {
+            shared: Arc::clone(&shared),
+            journal,
+            behind,
+            collected: Duration::ZERO,
+            noted: None,
+            ended: None,
+        };
         let thread =
             thread::Builder::new().name("checkpointer".to_owned()).spawn(|| work.run(waiting, told))?;
         Ok(Self { shared, tasks: Some(tasks), outcomes, thread: Some(thread), is_at_work: false })
@@ -323,6 +329,8 @@ pub(super) struct Behind {
     pub(super) values: Writer,
     pub(super) empty: Empty,
     pub(super) compacting: Compacting,
+    /// See [`SledOptions::rest`](super::SledOptions::rest).
+    pub(super) rest: Duration,
 }
 
 /// What the thread owns.
@@ -334,6 +342,8 @@ struct Work {
     collected: Duration,
     /// Since when sled may have used empty segments, or left some, which is not noted yet.
     noted: Option<Instant>,
+    /// When the last checkpoint ended, until the store has come to rest since.
+    ended: Option<Instant>,
 }
 
 impl Work {
@@ -355,7 +365,10 @@ impl Work {
                     }
                     self.guarded(|work| work.tidy_beside(began.elapsed()))
                 }
-                Err(RecvTimeoutError::Timeout) => self.guarded(Self::tidy),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.rest();
+                    self.guarded(Self::tidy)
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     // Nobody is left to tell.
                     let _ = self.guarded(Self::note_empty_segments);
@@ -380,7 +393,16 @@ impl Work {
     /// How long to wait for a checkpoint to do; none where there is nothing else.
     fn pause(&self) -> Option<Duration> {
         let note = self.noted.map(|noted| NOTE_EVERY.saturating_sub(noted.elapsed()));
-        self.tidying().into_iter().chain(note).min()
+        let rest = self.ended.map(|ended| self.behind.rest.saturating_sub(ended.elapsed()));
+        self.tidying().into_iter().chain(note).chain(rest).min()
+    }
+
+    /// Looks once whether there is more to tidy up, when the store has come to rest.
+    fn rest(&mut self) {
+        if self.ended.is_some_and(|ended| ended.elapsed() >= self.behind.rest) {
+            self.ended = None;
+            self.behind.compacting.consider_at_rest(&self.shared, self.behind.checkpoint);
+        }
     }
 
     /// The same, where there is something to tidy up.
@@ -457,6 +479,7 @@ impl Work {
         self.note_empty_segments()?;
         // sled tidies up after it.
         self.noted = Some(Instant::now());
+        self.ended = Some(Instant::now());
         Ok(())
     }
 

@@ -31,8 +31,9 @@ const PIECE_BYTES: usize = 256 * 1024;
 const PIECE_KEYS: usize = 512;
 /// A new one takes about so many times what is in it, where that is small: sled keeps much beside each key.
 const FRESH: u64 = 4;
-/// Not before the files take so many times what is in them.
+/// Not before the files take so many times what is in them: while there is other work, and where there is none.
 const GROWN: u64 = 2 * FRESH;
+const GROWN_AT_REST: u64 = FRESH + 1;
 /// How often to look whether the old database is still read.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -46,7 +47,7 @@ pub(super) struct Compacting {
     retired: Option<(Arc<Database>, PathBuf)>,
     /// No sooner than when the files take so much.
     bytes_min: u64,
-    /// What was written since the last time: no sooner than when that is twice as much as would be copied.
+    /// What was written since the last time: no sooner than when that is twice as much as would be copied, or at rest as much.
     written: u64,
 }
 
@@ -92,10 +93,20 @@ impl Compacting {
 
     /// Begins after a checkpoint, where it is time to and there is room.
     pub(super) fn consider(&mut self, shared: &Shared, checkpoint: Checkpoint) {
+        self.begin_if(shared, checkpoint, GROWN, 2);
+    }
+
+    /// The same where the store is at rest: it is done sooner when it holds nobody up.
+    pub(super) fn consider_at_rest(&mut self, shared: &Shared, checkpoint: Checkpoint) {
+        self.begin_if(shared, checkpoint, GROWN_AT_REST, 1);
+    }
+
+    /// Begins if the files take more than so many times what is in them, and so many times that was written.
+    fn begin_if(&mut self, shared: &Shared, checkpoint: Checkpoint, grown: u64, written: u64) {
         let live = checkpoint.live_bytes;
         let bytes = shared.directory.database_bytes(self.database);
-        let is_large = bytes > self.bytes_min && bytes > live.saturating_mul(GROWN);
-        if !is_large || self.written < live.saturating_mul(2) || self.pause().is_some() {
+        let is_large = bytes > self.bytes_min && bytes > live.saturating_mul(grown);
+        if !is_large || self.written < live.saturating_mul(written) || self.pause().is_some() {
             return;
         }
         if shared.room().is_some_and(|room| room < live.saturating_mul(FRESH + 1)) {

@@ -39,6 +39,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -70,15 +71,22 @@ pub struct SledOptions {
     /// a crash three times: a start reads it, and commits wait where sled does not keep up. More of it writes less: of several changes of one key in
     /// between, the last.
     pub checkpoint_bytes: u64,
-    /// sled's files are written anew when they take more than this, and eight times what is in them. Meanwhile they take about
-    /// four times what is in them beside. A file of values gets no more when it has so much; and what is needed of some is copied
-    /// when all of them have this and twice what is needed.
+    /// sled's files are written anew when they take more than this, and eight times what is in them, or at [`rest`](Self::rest)
+    /// five times. Meanwhile they take about four times what is in them beside. A file of values gets no more when it has so much;
+    /// and what is needed of some is copied when all of them have this and twice what is needed.
     pub compaction_bytes_min: u64,
+    /// The store is at rest when nothing was written into sled for so long.
+    pub rest: Duration,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, checkpoint_bytes: 64 << 20, compaction_bytes_min: 64 << 20 }
+        Self {
+            cache_bytes: 64 << 20,
+            checkpoint_bytes: 64 << 20,
+            compaction_bytes_min: 64 << 20,
+            rest: Duration::from_secs(10),
+        }
     }
 }
 

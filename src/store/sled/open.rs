@@ -213,6 +213,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
         values,
         empty: checked.empty,
         compacting: Compacting::new(options.clone(), database),
+        rest: options.rest,
     };
     // What FORMAT says was seen to be right.
     directory.remove_other_databases(database).map_err(OpenError::io("clean", path))?;

@@ -406,6 +406,48 @@ async fn the_room_of_what_is_removed_comes_back() {
     look(&open()).await;
 }
 
+/// Where less was written than it takes otherwise.
+#[tokio::test]
+async fn at_rest_it_comes_back_sooner() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    for (rest, comes_back) in [(Duration::from_secs(3600), false), (Duration::from_millis(50), true)] {
+        let place = Place::new();
+        let options = SledOptions {
+            checkpoint_bytes: 1,
+            compaction_bytes_min: 1 << 20,
+            rest,
+            ..SledOptions::default()
+        };
+        let store = SledStore::open(place.directory.path(), &options).unwrap();
+        let key = |index| format!("J{index:04}");
+        for some in 0..120 {
+            let keys = (0..50).map(|index| set(&key(index * 120 + some), large(index, 100))).collect();
+            commit(&store, Vec::new(), keys).await.unwrap();
+        }
+        // Less than half of it goes: of what is left, not twice as much was written.
+        let gone = |index: &usize| index % 5 < 2;
+        commit(&store, Vec::new(), (0..6000).filter(gone).map(|index| remove(&key(index))).collect())
+            .await
+            .unwrap();
+        let is_as_it_was = || place.databases().contains(&"sled".to_owned());
+        let coming_back = async {
+            while comes_back && is_as_it_was() {
+                assert_eq!(get(&store, "J0003").await, Some(large(0, 100)));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, coming_back).await.expect("nothing came back");
+        store.close().await.unwrap();
+        drop(store);
+        let store = SledStore::open(place.directory.path(), &options).unwrap();
+        assert_eq!(is_as_it_was(), !comes_back);
+        for index in 0..6000 {
+            let expected = (!gone(&index)).then(|| large(index / 120, 100));
+            assert_eq!(get(&store, &key(index)).await, expected);
+        }
+    }
+}
+
 /// A store that writes what it has again and again, so that its database is written anew every so often.
 struct Churn {
     place: Place,

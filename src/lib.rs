@@ -4,6 +4,9 @@
 //! [`domain`] decides it, [`store`] makes it durable, and only then is it answered and shown to those who watch.
 //! `ARCHITECTURE.md` has the map and the invariants.
 
+// What there is to say goes to the log, or to whom the command line was given.
+#![cfg_attr(not(test), warn(clippy::dbg_macro, clippy::print_stderr, clippy::print_stdout))]
+
 pub mod auth;
 #[cfg(test)]
 #[path = "../tests/shared/chance.rs"]

@@ -365,10 +365,10 @@ impl Work {
                     }
                     self.guarded(|work| work.tidy_beside(began.elapsed()))
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.rest();
-                    self.guarded(Self::tidy)
-                }
+                Err(RecvTimeoutError::Timeout) => self.guarded(|work| {
+                    work.rest();
+                    work.tidy()
+                }),
                 Err(RecvTimeoutError::Disconnected) => {
                     // Nobody is left to tell.
                     let _ = self.guarded(Self::note_empty_segments);

@@ -33,7 +33,7 @@ pub enum Asked {
 }
 
 /// What was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answered {
     /// The revision that the change made.
     Made(usize),
@@ -109,11 +109,8 @@ struct Job {
     /// The tasks that were begun, and the codes of those that were closed.
     tasks: BTreeMap<u64, Option<u64>>,
     /// What requests with an id were answered.
-    done: BTreeMap<u64, Reply>,
+    done: BTreeMap<u64, Answered>,
 }
-
-/// What is kept of a request: a revision, or that the task was patched.
-type Reply = Option<usize>;
 
 impl Job {
     fn new(first: &[Mark]) -> Self {
@@ -141,16 +138,14 @@ impl Job {
     /// Does what is asked.
     fn perform(&mut self, asked: &Asked) -> Answered {
         if let Some(done) = asked.request().and_then(|request| self.done.get(&request)) {
-            return done.map_or(Answered::Patched, Answered::Made);
+            return done.clone();
         }
         let answered = self.decide(asked);
-        let reply = match answered {
-            Answered::Made(revision) => Some(revision),
-            Answered::Patched => None,
-            // What was refused can be asked again.
-            _ => return answered,
-        };
-        self.done.extend(asked.request().map(|request| (request, reply)));
+        // What was refused with an error can be asked again. An action is refused in a reply, which is kept.
+        let is_reply = answered != Answered::Refused || matches!(asked, Asked::Release { .. });
+        if let Some(request) = asked.request().filter(|_| is_reply) {
+            self.done.insert(request, answered.clone());
+        }
         answered
     }
 
@@ -318,6 +313,16 @@ mod tests {
                 "a repeated request that is answered once and done twice",
                 false,
                 vec![request(1, 7, 1, 2, Unknown), request(1, 7, 3, 4, Made(2)), events(5, 6, &[0, 7, 7])],
+            ),
+            (
+                "a release that was refused before there was a hold, and is repeated",
+                true,
+                vec![
+                    of(Asked::Release { request: Some(1) }, 1, 4, Unknown),
+                    of(HOLD, 2, 4, Made(2)),
+                    of(Asked::Release { request: Some(1) }, 5, 6, Refused),
+                    holds(7, 8, 2, 1),
+                ],
             ),
             ("in doubt, and done", true, vec![update(7, 1, 2, Unknown), get(3, 4, 2, 7)]),
             ("in doubt, and not done", true, vec![update(7, 1, 2, Unknown), get(3, 4, 1, 0)]),

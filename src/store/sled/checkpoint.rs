@@ -366,7 +366,7 @@ impl Work {
                     self.guarded(|work| work.tidy_beside(began.elapsed()))
                 }
                 Err(RecvTimeoutError::Timeout) => self.guarded(|work| {
-                    work.rest();
+                    work.rest()?;
                     work.tidy()
                 }),
                 Err(RecvTimeoutError::Disconnected) => {
@@ -398,10 +398,17 @@ impl Work {
     }
 
     /// Looks once whether there is more to tidy up, when the store has come to rest.
-    fn rest(&mut self) {
-        if self.ended.is_some_and(|ended| ended.elapsed() >= self.behind.rest) {
-            self.ended = None;
-            self.behind.compacting.consider_at_rest(&self.shared, self.behind.checkpoint);
+    fn rest(&mut self) -> Result<()> {
+        if self.ended.is_none_or(|ended| ended.elapsed() < self.behind.rest) {
+            return Ok(());
+        }
+        self.ended = None;
+        self.behind.compacting.consider_at_rest(&self.shared, self.behind.checkpoint);
+        // Where commits come, be it one by one, the next file is to be written over it.
+        if self.shared.view.is_in_sled() {
+            journal::remove_spare(&self.journal).map_err(unwritten)
+        } else {
+            Ok(())
         }
     }
 

@@ -33,8 +33,9 @@ const FRAME_HEADER_BYTES: usize = 4 + 4 + 8 + 8;
 /// What the frames of one file have in common, by chance.
 type Mark = [u8; 8];
 
-/// The name of the file that is to be written over.
+/// The name of the file that is to be written over, and of the one that is being begun.
 const SPARE: &str = "spare";
+const BEGUN: &str = "begun";
 
 const REMOVE: u8 = 0;
 const SET: u8 = 1;
@@ -100,16 +101,17 @@ impl Journal {
 fn create(directory: &Path, store: StoreId, first: u64) -> io::Result<(File, Mark)> {
     let chance = Uuid::now_v7();
     let mark = *chance.as_bytes().last_chunk().expect("8 of 16 bytes");
-    let (path, spare) = (directory.join(name(first)), directory.join(SPARE));
-    let mut file = match File::options().write(true).open(&spare) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => File::create(&spare)?,
-        Err(error) => return Err(error),
-    };
+    let (path, begun) = (directory.join(name(first)), directory.join(BEGUN));
+    // From here on nobody lets go of it.
+    match fs::rename(directory.join(SPARE), &begun) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().create(true).truncate(false).write(true).open(&begun)?;
     // It has its name only when it is what that says.
     file.write_all(&header(store, first, mark))?;
     file.sync_all()?;
-    fs::rename(&spare, &path)?;
+    fs::rename(&begun, &path)?;
     barrier::sync_directory(directory)?;
     Ok((file, mark))
 }
@@ -125,6 +127,14 @@ pub(super) fn remove_to(directory: &Path, number: u64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets go of the spare one. The next that is begun after that grows again.
+pub(super) fn remove_spare(directory: &Path) -> io::Result<()> {
+    match fs::remove_file(directory.join(SPARE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Reads the commits after one, which sled has with all before it, gives the changes of each, and says how many there

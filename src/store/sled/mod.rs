@@ -75,7 +75,8 @@ pub struct SledOptions {
     /// five times. Meanwhile they take about four times what is in them beside. A file of values gets no more when it has so much;
     /// and what is needed of some is copied when all of them have this and twice what is needed.
     pub compaction_bytes_min: u64,
-    /// The store is at rest when nothing was written into sled for so long.
+    /// The store is at rest when nothing was written into sled for so long. Where nothing waits to be either, the journal keeps no
+    /// file to be written over.
     pub rest: Duration,
 }
 

@@ -410,10 +410,13 @@ async fn the_room_of_what_is_removed_comes_back() {
 #[tokio::test]
 async fn at_rest_it_comes_back_sooner() {
     const PATIENCE: Duration = Duration::from_secs(60);
-    for (rest, comes_back) in [(Duration::from_secs(3600), false), (Duration::from_millis(50), true)] {
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SECOND: Duration = Duration::from_secs(1);
+    for (rest, has_another_commit) in [(HOUR, false), (SECOND, true), (SECOND, false)] {
+        let comes_back = rest < HOUR;
         let place = Place::new();
         let options = SledOptions {
-            checkpoint_bytes: 1,
+            checkpoint_bytes: 4096,
             compaction_bytes_min: 1 << 20,
             rest,
             ..SledOptions::default()
@@ -429,15 +432,21 @@ async fn at_rest_it_comes_back_sooner() {
         commit(&store, Vec::new(), (0..6000).filter(gone).map(|index| remove(&key(index))).collect())
             .await
             .unwrap();
+        if has_another_commit {
+            commit(&store, Vec::new(), vec![set("K", "waits for the next checkpoint")]).await.unwrap();
+        }
         let is_as_it_was = || place.databases().contains(&"sled".to_owned());
+        let has_spare = || place.directory.path().join("journal/spare").exists();
         let coming_back = async {
-            while comes_back && is_as_it_was() {
+            while comes_back && (is_as_it_was() || (has_spare() && !has_another_commit)) {
                 assert_eq!(get(&store, "J0003").await, Some(large(0, 100)));
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(PATIENCE, coming_back).await.expect("nothing came back");
+        assert!(has_spare() || !has_another_commit, "the next file of the journal is not written over it");
         store.close().await.unwrap();
+        assert_eq!(has_spare(), !comes_back || has_another_commit);
         drop(store);
         let store = SledStore::open(place.directory.path(), &options).unwrap();
         assert_eq!(is_as_it_was(), !comes_back);

@@ -67,6 +67,11 @@ impl View {
         self.change(|layers| layers.upper.extend(changes));
     }
 
+    /// Whether sled has all that was committed.
+    pub(super) fn is_in_sled(&self) -> bool {
+        self.look(|layers| layers.upper.is_empty() && layers.lower.is_empty())
+    }
+
     /// Takes the upper layer for the lower one, which must be dropped.
     pub(super) fn freeze(&self) -> Arc<Layer> {
         self.change(|layers| {

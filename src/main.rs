@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Command::Restore(arguments) => restore(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Bench(arguments) => measure(arguments),
-        Command::BenchBare => bare(),
+        Command::BenchBare { directory } => bare(directory),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -150,8 +150,8 @@ async fn measure(arguments: BenchArguments) -> Result<(), Failure> {
 }
 
 #[tokio::main]
-async fn bare() -> Result<(), Failure> {
-    bench::bare::serve().await.map_err(Failure::other)
+async fn bare(directory: PathBuf) -> Result<(), Failure> {
+    bench::bare::serve(&directory).await.map_err(Failure::other)
 }
 
 /// It was told to stop before there was anything to say.

@@ -139,7 +139,7 @@ impl Peers {
         let postgres = Postgres::prepare(postgres, arguments.jobs).await?;
         progress.step(1);
 
-        let bare = Server::bare(&binary).await?;
+        let bare = Server::bare(&binary, directory.path()).await?;
         let peers = Self { bare, server, report: world.report(), etcd, callers };
         let (rounds, tried) = peers.rounds(arguments, postgres, &progress).await?;
         drop(progress);

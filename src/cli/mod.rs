@@ -82,7 +82,10 @@ pub enum Command {
     Bench(BenchArguments),
     /// Serve what `bench` compares with.
     #[command(name = bench::server::BARE, hide = true)]
-    BenchBare,
+    BenchBare {
+        /// Where it keeps what it is to keep.
+        directory: PathBuf,
+    },
 }
 
 /// The flags of `backup`.

@@ -1,12 +1,13 @@
 //! The least that a gRPC server can do with messages of the same sizes: what the measured one is compared with.
 //!
-//! It answers with so many bytes as the request asks for, and hands what is published to all that follow. It decodes nothing,
-//! decides nothing and keeps nothing. It is a process of its own, like the measured server.
+//! It answers with so many bytes as the request asks for, at once or when the request is durable, and hands what is published to all
+//! that follow. It decodes nothing and decides nothing. It is a process of its own, like the measured server.
 
 use std::{
     convert::Infallible,
     io::{self, Write as _},
     net::Ipv4Addr,
+    path::{Path, PathBuf},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -31,11 +32,13 @@ use tonic::{
 };
 use tower::Service;
 
-use super::wire::Raw;
+use super::{keeper::Keeper, wire::Raw};
 
 /// Answers with so many bytes as the request's first number says.
 pub const ECHO: &str = "/bench.Bare/Echo";
-/// The same; and whoever follows gets so many bytes as the second number says.
+/// The same, when the request is durable.
+pub const KEEP: &str = "/bench.Bare/Keep";
+/// As [`ECHO`]; and whoever follows gets so many bytes as the second number says.
 pub const PUBLISH: &str = "/bench.Bare/Publish";
 /// A message at once, which is empty, and then what is published.
 pub const FOLLOW: &str = "/bench.Bare/Follow";
@@ -58,6 +61,14 @@ pub enum BareError {
     /// There is no free port, or nobody to tell it to.
     #[error("cannot listen on loopback")]
     Listen(#[from] io::Error),
+    /// There is no room for what it is to keep.
+    #[error("cannot write a file in {}", directory.display())]
+    Keep {
+        /// Where.
+        directory: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Serving broke off.
     #[error("cannot serve")]
     Serve(#[from] transport::Error),
@@ -87,11 +98,13 @@ fn zeros(bytes: usize) -> Bytes {
     Bytes::from_static(&ZEROS[..bytes.min(MESSAGE_BYTES_MAX)])
 }
 
-/// Serves on any free port of loopback, and says which, until stdin ends.
+/// Serves on any free port of loopback, and says which, until stdin ends. What it keeps is in a directory.
 ///
 /// # Errors
 /// See [`BareError`].
-pub async fn serve() -> Result<(), BareError> {
+pub async fn serve(directory: &Path) -> Result<(), BareError> {
+    let keeper = Keeper::start(&directory.join("kept"))
+        .map_err(|source| BareError::Keep { directory: directory.to_owned(), source })?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     writeln!(io::stdout(), "{GREETING} {address}")?;
@@ -100,7 +113,7 @@ pub async fn serve() -> Result<(), BareError> {
         // However it ends: whoever started this is gone.
         let _ = tokio::io::stdin().read_to_end(&mut said).await;
     };
-    let bare = Bare { published: broadcast::channel(PUBLISHED_MAX).0 };
+    let bare = Bare { published: broadcast::channel(PUBLISHED_MAX).0, keeper };
     let serving = Server::builder()
         .add_service(bare)
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
@@ -113,6 +126,7 @@ pub async fn serve() -> Result<(), BareError> {
 #[derive(Clone, Debug)]
 struct Bare {
     published: Sender<Bytes>,
+    keeper: Keeper,
 }
 
 impl NamedService for Bare {
@@ -134,6 +148,7 @@ impl Service<http::Request<Body>> for Bare {
             let mut grpc = Grpc::new(Raw);
             Ok(match request.uri().path() {
                 ECHO => grpc.unary(Echo, request).await,
+                KEEP => grpc.unary(Keep(bare), request).await,
                 PUBLISH => grpc.unary(Publish(bare), request).await,
                 FOLLOW => grpc.server_streaming(Follow(bare), request).await,
                 FLOOD => grpc.server_streaming(Flood, request).await,
@@ -155,6 +170,23 @@ impl UnaryService<Bytes> for Echo {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let [reply, _] = numbers(request.get_ref());
         std::future::ready(Ok(Response::new(zeros(reply))))
+    }
+}
+
+struct Keep(Bare);
+
+impl UnaryService<Bytes> for Keep {
+    type Response = Bytes;
+    type Future = Answer<Bytes>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let keeper = self.0.keeper.clone();
+        Box::pin(async move {
+            let request = request.into_inner();
+            let [reply, _] = numbers(&request);
+            keeper.keep(request).await.ok_or_else(|| Status::internal("the disk has failed"))?;
+            Ok(Response::new(zeros(reply)))
+        })
     }
 }
 

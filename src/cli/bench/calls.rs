@@ -1,5 +1,7 @@
 //! Single calls, beside the bare echo.
 
+use std::iter;
+
 use super::{
     Bench, Error, Workload,
     messages::SYNC_STEPS,
@@ -40,7 +42,9 @@ impl Bench {
         if self.arguments.takes(Update) {
             let title = "UpdateExecutionTaskStatus with 500 B of data; durable: record, event and head";
             let works = [world.report(), world.validate_report()];
-            sections.push(self.durable("update", title, &server, &works).await?);
+            let mut section = self.durable("update", title, &server, &works).await?;
+            self.kept(&mut section, self.arguments.all_callers()).await?;
+            sections.push(section);
         }
         if self.arguments.takes(Action) {
             let title = "PerformJobAction, which runs or stops a step; durable";
@@ -111,6 +115,26 @@ impl Bench {
         Ok(())
     }
 
+    /// Adds what any server takes that keeps such a request before it answers: the bare one, which does nothing else.
+    async fn kept(&self, section: &mut Section, callers: impl Iterator<Item = usize>) -> Result<(), Error> {
+        let Some(echo) = section.rows.first() else { return Ok(()) };
+        let sizes = (echo.request_bytes, echo.reply_bytes);
+        for callers in callers {
+            let what = format!("{}, bare and durable, {callers} callers", section.workload);
+            let (echo, keeper) =
+                (Side::echo(&self.bare, sizes, callers), Side::keep(&self.bare, sizes, callers));
+            let pairs = self.alternate(what, &echo, &keeper).await?;
+            section.rows.push(Row::new("bare echo", callers, &pairs.base));
+            section.rows.push(Row::new("bare, durable", callers, &pairs.ours));
+            let of = |what: &str| format!("{what}, bare and durable, {callers}");
+            section.checks.extend([pairs.rate(&of(RATE), None), pairs.cpu(&of(CPU), None)]);
+            if callers == 1 {
+                section.checks.push(pairs.latency(&of(LATENCY), None));
+            }
+        }
+        Ok(())
+    }
+
     /// What devices send.
     async fn sync(&self, server: &Server, world: &World, sections: &mut Vec<Section>) -> Result<(), Error> {
         let callers = self.arguments.callers();
@@ -124,6 +148,9 @@ impl Bench {
             let work = world.sync(jobs, newer);
             let mut section = self.read("sync", title, server, &work, Some(SYNC_RATE)).await?;
             self.validated(&mut section, server, &world.validate_sync(jobs, newer)).await?;
+            if newer == SYNC_STEPS {
+                self.kept(&mut section, iter::once(callers)).await?;
+            }
             sections.push(section);
         }
         Ok(())

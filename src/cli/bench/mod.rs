@@ -7,6 +7,7 @@ pub mod bare;
 mod calls;
 mod follow;
 mod growth;
+mod keeper;
 pub mod load;
 pub mod messages;
 mod pair;
@@ -236,7 +237,7 @@ pub async fn run(arguments: BenchArguments) -> Result<Report, Error> {
     arguments.check()?;
     let binary = env::current_exe().map_err(Error::Child)?;
     let directory = make_directory(arguments.data_dir.as_deref())?;
-    let bare = Server::bare(&binary).await?;
+    let bare = Server::bare(&binary, directory.path()).await?;
     let setup = format!(
         "holdpoint {}: {} jobs; {} rounds of {} s, and one before to warm up; server, bare server and callers share {} \
          processors",

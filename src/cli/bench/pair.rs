@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     Bench, Error,
-    bare::{self, ECHO},
+    bare::{self, ECHO, KEEP},
     load::{self, Caller, Pace, Same},
     report::{Check, Goal, Unit},
     sample::{Sample, Spread},
@@ -35,10 +35,19 @@ impl<'a> Side<'a> {
     }
 
     /// The bare echo, for requests and replies of these sizes.
-    pub fn echo(server: &'a Server, (request, reply): (u64, u64), callers: usize) -> Self {
+    pub fn echo(server: &'a Server, sizes: (u64, u64), callers: usize) -> Self {
+        Self::bare(server, ECHO, sizes, callers)
+    }
+
+    /// The same, when the request is durable.
+    pub fn keep(server: &'a Server, sizes: (u64, u64), callers: usize) -> Self {
+        Self::bare(server, KEEP, sizes, callers)
+    }
+
+    fn bare(server: &'a Server, path: &'static str, (request, reply): (u64, u64), callers: usize) -> Self {
         let same = Same(bare::request(request, [reply, 0]));
         let make = move || (0..callers).map(|_| Box::new(same.clone()) as Box<dyn Caller>).collect();
-        Self { server, path: ECHO, callers: Box::new(make) }
+        Self { server, path, callers: Box::new(make) }
     }
 
     /// A round, with what it takes of the server's processor time.

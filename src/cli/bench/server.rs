@@ -42,13 +42,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// This binary's bare server.
+    /// This binary's bare server. What it keeps is in a directory.
     ///
     /// # Errors
     /// It does not start.
-    pub async fn bare(binary: &Path) -> Result<Self, Error> {
+    pub async fn bare(binary: &Path, directory: &Path) -> Result<Self, Error> {
         let mut command = Command::new(binary);
-        command.arg(BARE);
+        command.arg(BARE).arg(directory);
         let (process, address) = start(command).await?;
         let channels = connect(address, CHANNELS).await?;
         Ok(Self {

@@ -48,8 +48,8 @@ pub(super) struct Format {
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Holds the lock while it is open.
-    _lock: File,
+    /// Holds the lock.
+    lock: File,
 }
 
 impl Directory {
@@ -66,7 +66,7 @@ impl Directory {
             .open(&lock_path)
             .map_err(OpenError::io("open", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self { path, lock }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Held { directory: path }),
             Err(TryLockError::Error(source)) => Err(OpenError::io("lock", &lock_path)(source)),
         }
@@ -260,6 +260,15 @@ impl Directory {
     }
 }
 
+impl Drop for Directory {
+    /// Lets go of the lock, also where a child that another thread is just starting has inherited the file: it has it
+    /// until it runs its own program.
+    fn drop(&mut self) {
+        // Where this fails, the lock goes when the last of them closes the file.
+        let _ = self.lock.unlock();
+    }
+}
+
 /// Files come and go meanwhile.
 fn bytes_below(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -358,6 +367,17 @@ mod tests {
                 assert_eq!(parse_empty(&text[..index]), None, "{text:?} up to {index}");
             }
         }
+    }
+
+    #[test]
+    fn a_process_that_has_the_file_open_too_does_not_hold_it() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::hold(place.path()).unwrap();
+        let inherited = directory.lock.try_clone().unwrap();
+        assert!(matches!(Directory::hold(place.path()), Err(OpenError::Held { .. })));
+        drop(directory);
+        Directory::hold(place.path()).unwrap();
+        drop(inherited);
     }
 
     #[test]

@@ -404,6 +404,7 @@ impl Work {
         }
         self.ended = None;
         self.behind.compacting.consider_at_rest(&self.shared, self.behind.checkpoint);
+        self.behind.values.set_at_rest(true);
         // Where commits come, be it one by one, the next file is to be written over it.
         if self.shared.view.is_in_sled() {
             journal::remove_spare(&self.journal).map_err(unwritten)
@@ -471,6 +472,7 @@ impl Work {
     fn checkpoint(&mut self, Task { layer, number }: Task) -> Result<()> {
         let tree = self.shared.view.tree();
         let shared = Arc::clone(&self.shared);
+        self.behind.values.set_at_rest(false);
         self.write(&tree, |steps| {
             layer.iter().try_for_each(|(key, value)| {
                 shared.go_on()?;

@@ -274,6 +274,49 @@ async fn no_file_is_emptied_where_there_is_no_room_for_copies() {
     panic!("no file is emptied");
 }
 
+#[tokio::test]
+async fn at_rest_files_are_emptied_sooner() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    for (rest, is_emptied) in [(Duration::from_secs(3600), false), (Duration::from_secs(1), true)] {
+        let mut mixed = Mixed::written_once().await;
+        let options = SledOptions {
+            checkpoint_bytes: 30_000,
+            compaction_bytes_min: 4 << 20,
+            rest,
+            ..SledOptions::default()
+        };
+        let store = SledStore::open(mixed.place.directory.path(), &options).unwrap();
+        for version in 1..=3 {
+            commit(&store, Vec::new(), mixed.rewrite(version)).await.unwrap();
+        }
+        let mut most = 0;
+        let mut are_less = || {
+            let bytes = mixed.place.values_bytes();
+            most = most.max(bytes);
+            bytes < most * 2 / 3
+        };
+        if is_emptied {
+            let emptied = async {
+                while !are_less() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, emptied).await.expect("no file is emptied");
+        } else {
+            // Time for what must not be.
+            for _ in 0..TRIES_MAX {
+                commit(&store, Vec::new(), vec![remove("K")]).await.unwrap();
+                assert!(!are_less());
+            }
+        }
+        mixed.look(&store).await;
+        store.close().await.unwrap();
+        drop(store);
+        mixed.check_bound();
+    }
+}
+
 /// Also where nothing is in the journal that would say so.
 #[tokio::test]
 async fn copies_that_sled_does_not_lead_to_are_not_counted() {

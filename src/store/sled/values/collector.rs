@@ -18,8 +18,8 @@ use crate::store::{
     sled::{committer::unwritten, failed, value},
 };
 
-/// A file that grows is not emptied before it has so much of what a file can have.
-const GROWING_SHARE: u32 = 16;
+/// So much of what a file can have is too little to be looked at: that of one that grows, and of all that are, at rest.
+const SMALL_SHARE: u32 = 16;
 /// How much is read at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -132,20 +132,20 @@ impl Writer {
     }
 
     /// Where files have far more than is needed, of those of which little is needed the one with least. Any earlier, and much would be
-    /// copied that is about to go.
+    /// copied that is about to go; at rest nothing is.
     fn sparsest(&self, room: Option<u64>) -> Option<(u64, Contents)> {
-        let spare = u64::from(self.file_bytes_min);
-        if self.inventory.bytes() <= 2 * self.inventory.live() + spare {
+        let small = self.file_bytes_min / SMALL_SHARE;
+        let left = if self.is_at_rest { small } else { self.file_bytes_min };
+        if self.inventory.bytes() <= 2 * self.inventory.live() + u64::from(left) {
             return None;
         }
         let part =
             |contents: &Contents| u64::from(contents.live) * u64::from(u32::MAX) / u64::from(contents.end);
+        let room_min = |contents: &Contents| u64::from(contents.live) + u64::from(self.file_bytes_min);
         self.looked_at()
             .filter(|(_, contents)| contents.is_counted && contents.live <= contents.end / 2)
-            .filter(|(_, contents)| room.is_none_or(|room| u64::from(contents.live) + spare <= room))
-            .filter(|(file, contents)| {
-                !self.is_growing(*file) || contents.end >= self.file_bytes_min / GROWING_SHARE
-            })
+            .filter(|(_, contents)| room.is_none_or(|room| room_min(contents) <= room))
+            .filter(|(file, contents)| !self.is_growing(*file) || contents.end >= small)
             .min_by_key(|(_, contents)| part(contents))
     }
 

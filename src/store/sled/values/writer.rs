@@ -51,6 +51,8 @@ pub(in crate::store::sled) struct Writer {
     pub(super) damaged: BTreeSet<u64>,
     /// What a file has before it gets no more, where there is not very much in all.
     pub(super) file_bytes_min: u32,
+    /// Nothing is about to change.
+    pub(super) is_at_rest: bool,
 }
 
 /// A file that is added to.
@@ -91,7 +93,13 @@ impl Writer {
             gone_inventories: Vec::new(),
             damaged: BTreeSet::new(),
             file_bytes_min: u32::try_from(file_bytes).unwrap_or(FILE_BYTES_MAX).clamp(1, FILE_BYTES_MAX),
+            is_at_rest: false,
         }
+    }
+
+    /// Whether the store is at rest: then files are emptied sooner.
+    pub(in crate::store::sled) fn set_at_rest(&mut self, is_at_rest: bool) {
+        self.is_at_rest = is_at_rest;
     }
 
     /// With the files that an inventory names, in the directory of some values that have none yet.

@@ -77,7 +77,7 @@ pub enum Command {
     ///
     /// Starts a server of its own, and beside it a bare one that only answers with as many bytes. Rounds of the two alternate,
     /// and what counts is the ratio of each pair: median, smallest and greatest. Says for each what is aimed at, and whether it
-    /// is reached. Every acknowledged change is durable. Takes about nine minutes; ends with 1 where any call fails.
+    /// is reached. Every acknowledged change is durable. Takes about ten minutes; ends with 1 where any call fails.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchArguments),
     /// Serve what `bench` compares with.

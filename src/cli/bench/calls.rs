@@ -42,9 +42,7 @@ impl Bench {
         if self.arguments.takes(Update) {
             let title = "UpdateExecutionTaskStatus with 500 B of data; durable: record, event and head";
             let works = [world.report(), world.validate_report()];
-            let mut section = self.durable("update", title, &server, &works).await?;
-            self.kept(&mut section, self.arguments.all_callers()).await?;
-            sections.push(section);
+            sections.push(self.durable("update", title, &server, &works).await?);
         }
         if self.arguments.takes(Action) {
             let title = "PerformJobAction, which runs or stops a step; durable";
@@ -77,7 +75,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Changes of many jobs, at each number of callers, and the same when they are validated only.
+    /// Changes of many jobs, at each number of callers; the same when they are validated only; and what any server takes that
+    /// keeps as many bytes.
     async fn durable(
         &self,
         workload: &'static str,
@@ -100,6 +99,7 @@ impl Bench {
             }
         }
         self.validated(&mut section, server, validate).await?;
+        self.kept(&mut section, self.arguments.all_callers()).await?;
         Ok(section)
     }
 

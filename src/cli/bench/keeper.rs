@@ -1,7 +1,8 @@
 //! The least that any server does which keeps what it is sent: requests that come while the disk works go into the next write, and
 //! each is told when that is durable.
 //!
-//! The file has its size before, and is written over from its beginning when it is full: nothing that a disk does for less.
+//! The file has its whole size from the start, and is written over from its beginning when it is full: a file that grows takes a
+//! disk longer to make durable.
 
 use std::{
     fs::File,

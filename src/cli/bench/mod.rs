@@ -84,8 +84,8 @@ pub struct BenchArguments {
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
-    /// UpdateExecutionTaskStatus with 500 bytes of data, durable, beside a bare echo of the same size; this and the next two also with
-    /// `validate_only`, where nothing is written.
+    /// UpdateExecutionTaskStatus with 500 bytes of data, durable, beside a bare echo of the same size. This and the next two also with
+    /// `validate_only`, where nothing is written; and with them the bare server that appends each request to a file before it answers.
     Update,
     /// PerformJobAction, durable: a step is run and stopped in turn.
     Action,

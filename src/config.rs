@@ -67,8 +67,8 @@ pub struct StoreConfig {
     pub checkpoint_bytes: u64,
     /// The database's files are written anew when they take more than this, and eight times what is in them, or five times where
     /// nothing was written into it for ten seconds. Meanwhile they take about four times what is in them beside. Large values are in
-    /// files beside the database: one gets no more when it has so much (1 GiB at most), and some are emptied when all of them have
-    /// this and twice what is needed, or after such a rest a sixteenth of this.
+    /// files beside the database: one gets no more when it has so much, and some are emptied when all of them have this and
+    /// twice what is needed, or after such a rest a sixteenth of this; for both, this is 256 MiB at most.
     pub compaction_bytes_min: u64,
     /// The room that there must be on the disk of [`Config::data_dir`]: with less, what would add to the store is refused,
     /// while reads and deletions go on.

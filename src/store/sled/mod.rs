@@ -74,6 +74,7 @@ pub struct SledOptions {
     /// sled's files are written anew when they take more than this, and eight times what is in them, or at [`rest`](Self::rest)
     /// five times. Meanwhile they take about four times what is in them beside. A file of values gets no more when it has so much;
     /// and what is needed of some is copied when all of them have this and twice what is needed, or at rest a sixteenth of this.
+    /// For files of values it is 256 MiB at most.
     pub compaction_bytes_min: u64,
     /// The store is at rest when nothing was written into sled for so long. Where nothing waits to be either, the journal keeps no
     /// file to be written over.

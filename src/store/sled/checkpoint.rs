@@ -242,7 +242,7 @@ impl Checkpointer {
             behind,
             collected: Duration::ZERO,
             noted: None,
-            ended: None,
+            ended: Some(Instant::now()),
         };
         let thread =
             thread::Builder::new().name("checkpointer".to_owned()).spawn(|| work.run(waiting, told))?;
@@ -342,7 +342,7 @@ struct Work {
     collected: Duration,
     /// Since when sled may have used empty segments, or left some, which is not noted yet.
     noted: Option<Instant>,
-    /// When the last checkpoint ended, until the store has come to rest since.
+    /// When the last checkpoint ended, or the store was opened, until it has come to rest since.
     ended: Option<Instant>,
 }
 
@@ -350,6 +350,14 @@ impl Work {
     /// Works until it is let go of, or has failed: whoever waits then is told that the thread has ended.
     #[expect(clippy::needless_pass_by_value, reason = "see above")]
     fn run(mut self, tasks: mpsc::Receiver<Task>, told: mpsc::Sender<Result<()>>) {
+        self.work(&tasks, &told);
+        if self.shared.is_closing.load(Ordering::SeqCst) {
+            // Nobody is left to tell.
+            let _ = self.guarded(Self::note_empty_segments);
+        }
+    }
+
+    fn work(&mut self, tasks: &mpsc::Receiver<Task>, told: &mpsc::Sender<Result<()>>) {
         loop {
             let task = match self.pause() {
                 None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -369,11 +377,7 @@ impl Work {
                     work.rest()?;
                     work.tidy()
                 }),
-                Err(RecvTimeoutError::Disconnected) => {
-                    // Nobody is left to tell.
-                    let _ = self.guarded(Self::note_empty_segments);
-                    return;
-                }
+                Err(RecvTimeoutError::Disconnected) => return,
             };
             let is_due = self.noted.is_some_and(|noted| noted.elapsed() >= NOTE_EVERY);
             let noted = if is_due { self.guarded(Self::note_empty_segments) } else { Ok(()) };
@@ -440,6 +444,7 @@ impl Work {
         }
         if let Some(rewritten) = behind.compacting.go_on(&self.shared, behind.checkpoint)? {
             (behind.empty, behind.checkpoint) = (rewritten.empty, rewritten.checkpoint);
+            self.noted = Some(Instant::now());
         }
         if !behind.compacting.has_retired() {
             behind.values.clean();
@@ -452,21 +457,30 @@ impl Work {
         let began = Instant::now();
         let (tree, shared) = (self.shared.view.tree(), Arc::clone(&self.shared));
         let collected = self.behind.values.collect(&tree, shared.room(), || shared.go_on())?;
-        if let Some(Collected::Copied { file, moved }) = collected {
-            if !moved.is_empty() {
-                // They are durable before sled leads to them.
-                self.note(&tree)?;
-                self.shared.reach(Step::Copied)?;
-                self.write(&tree, |steps| {
-                    moved.iter().try_for_each(|moved| shared.go_on().and_then(|()| steps.lead(moved)))
-                })?;
-            }
-            self.shared.reach(Step::Led)?;
-            self.behind.values.emptied(file, &moved);
-            self.note(&tree)?;
+        match collected {
+            // Sled is told once of all that were.
+            Some(Collected::Counted) if !self.behind.values.has_uncounted() => self.note(&tree)?,
+            Some(Collected::Counted) | None => {}
+            Some(Collected::Copied { file, moved }) => self.lead(&tree, file, &moved)?,
         }
         self.collected = began.elapsed();
         Ok(())
+    }
+
+    /// Has sled lead to copies, in place of what they are of.
+    fn lead(&mut self, tree: &Tree, file: u64, moved: &[Moved]) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        if !moved.is_empty() {
+            // They are durable before sled leads to them.
+            self.note(tree)?;
+            shared.reach(Step::Copied)?;
+            self.write(tree, |steps| {
+                moved.iter().try_for_each(|moved| shared.go_on().and_then(|()| steps.lead(moved)))
+            })?;
+        }
+        shared.reach(Step::Led)?;
+        self.behind.values.emptied(file, moved);
+        self.note(tree)
     }
 
     fn checkpoint(&mut self, Task { layer, number }: Task) -> Result<()> {
@@ -486,7 +500,6 @@ impl Work {
         journal::remove_to(&self.journal, number).map_err(unwritten)?;
         self.behind.compacting.consider(&self.shared, self.behind.checkpoint);
         self.note_empty_segments()?;
-        // sled tidies up after it.
         self.noted = Some(Instant::now());
         self.ended = Some(Instant::now());
         Ok(())
@@ -511,6 +524,8 @@ impl Work {
         tree.flush().map_err(failed)?;
         checkpoint.write(tree)?;
         tree.flush().map_err(failed)?;
+        // sled tidies up after it.
+        self.noted = Some(Instant::now());
         if !compacting.has_retired() {
             values.clean();
         }

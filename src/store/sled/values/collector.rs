@@ -127,6 +127,11 @@ impl Writer {
         }
     }
 
+    /// Whether it is not known of some file how much of it is needed.
+    pub(in crate::store::sled) fn has_uncounted(&self) -> bool {
+        self.uncounted().is_some()
+    }
+
     fn uncounted(&self) -> Option<u64> {
         self.looked_at().find(|(_, contents)| !contents.is_counted).map(|(file, _)| file)
     }

@@ -124,14 +124,14 @@ impl Writer {
             }
             writer.next = number + 1;
         }
-        (writer.noted, writer.inventory, writer.has_leftovers) =
-            ((noted, inventory.clone()), inventory, true);
+        (writer.noted, writer.inventory) = ((noted, inventory.clone()), inventory);
         Ok(writer)
     }
 
-    /// Takes what is said to be needed for the most that can be: a checkpoint may have been cut off that did not come to say what is
-    /// not needed any more.
+    /// A checkpoint may have been cut off: sled may lead to what it has added, and it did not come to say what is not needed any more. So
+    /// what is said to be needed is taken for the most that can be.
     pub(in crate::store::sled) fn doubt(&mut self) {
+        self.has_leftovers = true;
         for contents in self.inventory.0.values_mut() {
             contents.is_counted = false;
         }

@@ -172,6 +172,8 @@ impl Compacting {
     fn leave(&mut self, shared: &Shared, error: &dyn std::error::Error) {
         tracing::warn!(%error, "the database was not written anew");
         self.copying = None;
+        // Where this fails, it goes when the next one begins, or at the next start.
+        let _ = remove(&shared.directory.sled(self.database + 1));
         self.bytes_min = shared.directory.database_bytes(self.database).saturating_mul(5) / 4;
     }
 

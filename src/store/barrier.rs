@@ -8,7 +8,8 @@
 //!
 //! The system tells of data that it could not write once, and takes it for written then. It may tell sled's own thread, which
 //! calls `fsync` now and then and only logs that it failed; the barrier that follows would succeed. So `fsync` is replaced as
-//! well, and once a sync has failed, all that follow in the process fail.
+//! well, and once a sync has failed, all that follow in the process fail. The next process does not know of it: so files that
+//! say that no sync has failed go then ([`mark`]).
 //!
 //! Whether the linker did so is not left to faith: calls are counted, and opening a store proves that a flush is one.
 //! This is the only module of the library with unsafe code: symbols without mangling, and calls into the C library.
@@ -46,6 +47,15 @@ impl Barrier {
     }
 }
 
+/// Makes a file that is there until a sync of this process fails; where one has failed, it is not made. It need not be durable: what
+/// the system takes for written without reason it forgets with its power. Where syncs are not replaced it stays.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn mark(path: &Path) -> io::Result<()> {
+    replacement::mark(path)
+}
+
 /// Makes a file's content durable.
 ///
 /// # Errors
@@ -66,10 +76,13 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 mod replacement {
     use std::{
+        collections::BTreeSet,
         ffi::CStr,
+        fs::{self, File},
         io,
+        path::{Path, PathBuf},
         sync::{
-            Mutex, OnceLock, PoisonError,
+            Mutex, MutexGuard, OnceLock, PoisonError,
             atomic::{AtomicU64, Ordering},
         },
     };
@@ -77,8 +90,14 @@ mod replacement {
     use libc::{c_int, c_long};
 
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    /// Whether a sync has failed. Held during each, so that none succeeds while another is about to say that it failed.
-    static HAS_FAILED: Mutex<bool> = Mutex::new(false);
+    /// Held during each sync, so that none succeeds while another is about to say that it failed.
+    static SYNCS: Mutex<Syncs> = Mutex::new(Syncs { has_failed: false, marks: BTreeSet::new() });
+
+    struct Syncs {
+        has_failed: bool,
+        /// The files that say that none has.
+        marks: BTreeSet<PathBuf>,
+    }
 
     pub(super) const CALLS: Option<fn() -> u64> = Some(|| COUNT.load(Ordering::SeqCst));
 
@@ -129,26 +148,56 @@ mod replacement {
     }
 
     fn sync(call: impl FnOnce() -> c_int) -> c_int {
-        let mut has_failed = HAS_FAILED.lock().unwrap_or_else(PoisonError::into_inner);
-        if *has_failed {
-            // SAFETY: it is this thread's, and always there.
-            unsafe { *libc::__errno_location() = libc::EIO };
-            return -1;
+        let mut syncs = syncs();
+        if syncs.has_failed {
+            return fail_with(libc::EIO);
         }
         let outcome = call();
+        if outcome == 0 {
+            return outcome;
+        }
+        let error = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
         // Others say that the descriptor is none that can be synced, and nothing of data.
-        let is_lost = matches!(
-            io::Error::last_os_error().raw_os_error(),
-            Some(libc::EIO | libc::ENOSPC | libc::EDQUOT)
-        );
-        *has_failed = outcome != 0 && is_lost;
-        outcome
+        if matches!(error, libc::EIO | libc::ENOSPC | libc::EDQUOT) {
+            syncs.has_failed = true;
+            for mark in &syncs.marks {
+                // It may be gone with its directory. Where names cannot be changed any more, nobody opens a store either.
+                let _ = fs::remove_file(mark);
+            }
+        }
+        fail_with(error)
+    }
+
+    /// What a function of the C library returns that has failed.
+    fn fail_with(error: c_int) -> c_int {
+        // SAFETY: it is this thread's, and always there.
+        unsafe { *libc::__errno_location() = error };
+        -1
+    }
+
+    pub(super) fn mark(path: &Path) -> io::Result<()> {
+        let mut syncs = syncs();
+        if !syncs.has_failed {
+            File::create(path)?;
+            syncs.marks.insert(path.to_owned());
+        }
+        Ok(())
+    }
+
+    fn syncs() -> MutexGuard<'static, Syncs> {
+        SYNCS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod replacement {
+    use std::{fs::File, io, path::Path};
+
     pub(super) const CALLS: Option<fn() -> u64> = None;
+
+    pub(super) fn mark(path: &Path) -> io::Result<()> {
+        File::create(path).map(drop)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! A disk that is full or fails: nothing is acknowledged that is not durable, the server says why and ends, and on a disk
 //! that works all that was acknowledged is there.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use super::{
     chance::Chance,
     disk_image::{Disk, Image, Lies, Unsynced},
@@ -87,6 +92,46 @@ async fn a_sync_that_fails_behind_our_back_is_the_end() {
     let set = &[(Control::ErrorsLeft, 1), (Control::SyncErrno, EIO)];
     let fault = Fault { name: "a sync of the flusher", set, says: "Input/output error" };
     the_server_ends_and_nothing_is_lost(fault, 4).await;
+}
+
+/// A checkpoint whose sync fails: what is in sled's file looks written to the next server, which goes on from there and lets go of
+/// the journal. When the power is cut after that, all of it is on the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failed_sync_left_is_made_durable() {
+    let Some(machine) = Machine::new() else { return };
+    let mut chance = Chance::new(6);
+    let mut clients = Clients::new();
+    serves(&machine, &mut clients, &mut chance).await;
+    let mut disk = Disk::read(&machine.root);
+
+    let server = machine.start().await.unwrap();
+    clients.meet(server.address, &mut chance).await;
+    clients.work(server.address, 6);
+    machine.shim.set(Control::SyncInode, inode_of(&database(&machine.root)));
+    machine.shim.set(Control::ErrorsLeft, 1);
+    machine.shim.set(Control::DataSyncErrno, EIO);
+    let status = soon(server.exit()).await;
+    clients.leave().await;
+    assert_eq!((machine.shim.get(Control::Failed), status.code()), (1, Some(1)));
+    disk.outlives(machine.journal());
+
+    machine.shim.reset();
+    serves(&machine, &mut clients, &mut chance).await;
+    let log = log_of(&machine.root);
+    assert!(log.contains("a sync may have failed"), "{log}");
+    machine.cut(&disk, Unsynced::Lost, Lies::None, &mut chance);
+    serves(&machine, &mut clients, &mut chance).await;
+}
+
+/// sled's file, which has another place where it was written anew.
+fn database(root: &Path) -> PathBuf {
+    let paths = fs::read_dir(root.join("data")).unwrap().map(|entry| entry.unwrap().path().join("db"));
+    paths.into_iter().find(|path| path.exists()).unwrap()
+}
+
+fn inode_of(path: &Path) -> i64 {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).unwrap().ino().try_into().unwrap()
 }
 
 /// A disk that has a place which cannot be read: the store is not opened, and nothing is changed by that. A disk can be

@@ -78,6 +78,8 @@ pub enum Control {
     CallsUntilErrors,
     /// So many calls fail by those four, and then no more. Below 0: there is no end.
     ErrorsLeft,
+    /// Which syncs fail: those of the file with this inode. 0: all.
+    SyncInode,
     /// Told by the shim: how many calls failed.
     Failed,
 }
@@ -132,6 +134,7 @@ impl Shim {
             Control::DataSyncErrno,
             Control::ReadErrno,
             Control::CallsUntilErrors,
+            Control::SyncInode,
             Control::Failed,
         ] {
             self.set(control, 0);

@@ -7,6 +7,7 @@
 //! journal/  what was committed and is not in sled yet
 //! values/   the large values that sled leads to
 //! suspect   there while the files may be damaged and were not all looked at
+//! synced    there where no sync has failed since the last start: what sled's files hold is on the disk, or will be
 //! witness   how many commits there are at least
 //! sled/     sled's; sled-1/ and so on where it was written anew
 //! ```
@@ -18,7 +19,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs::{self, File, TryLockError},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -111,6 +112,17 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes sure that syncs do something for all of a database. Where one has failed, the system takes for written what may be in its
+    /// memory alone, and syncs that come later succeed: so what is read is written again, as it is. From here on it is noted where one fails.
+    pub(super) fn make_synced(&self, database: u64) -> io::Result<()> {
+        let (mark, sled) = (self.path.join("synced"), self.sled(database));
+        if !mark.exists() && sled.exists() {
+            tracing::warn!(directory = %sled.display(), "a sync may have failed: all is written again before it is believed");
+            write_again(&sled)?;
+        }
+        barrier::mark(&mark)
     }
 
     /// Whether nothing is in it but the lock, and what file systems put there by themselves.
@@ -267,6 +279,32 @@ impl Drop for Directory {
         // Where this fails, the lock goes when the last of them closes the file.
         let _ = self.lock.unlock();
     }
+}
+
+/// Writes what is in the files below a directory to where it is, and syncs it.
+fn write_again(directory: &Path) -> io::Result<()> {
+    const PIECE_BYTES: usize = 1 << 20;
+
+    let mut piece = vec![0; PIECE_BYTES];
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            write_again(&path)?;
+            continue;
+        }
+        let mut file = File::options().read(true).write(true).open(path)?;
+        loop {
+            let place = file.stream_position()?;
+            let length = file.read(&mut piece)?;
+            if length == 0 {
+                break;
+            }
+            file.seek(SeekFrom::Start(place))?;
+            file.write_all(&piece[..length])?;
+        }
+        file.sync_all()?;
+    }
+    barrier::sync_directory(directory)
 }
 
 /// Files come and go meanwhile.

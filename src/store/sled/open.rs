@@ -166,6 +166,7 @@ pub(super) fn open(path: &Path, options: &SledOptions, barrier: &Barrier) -> Res
 
     let sled = directory.sled(database);
     directory.remove_unfinished_snapshots(database).map_err(OpenError::io("clean", &sled))?;
+    directory.make_synced(database).map_err(OpenError::io("write again", &sled))?;
     // A crash can leave what looks like damage: then all of it is looked at before it is believed. Noted first, for sled
     // tidies up what it finds.
     let is_suspect = match segments::check(&sled, directory.empty_segments()?.as_ref()) {

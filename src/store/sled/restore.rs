@@ -72,6 +72,7 @@ pub(super) fn restore(
     if !directory.is_empty().map_err(OpenError::io("read", path))? {
         return Err(RestoreError::NotEmpty { directory: path.to_owned() });
     }
+    directory.make_synced(FIRST_DATABASE).map_err(OpenError::io("write in", path))?;
     let id = StoreId(uuid::Uuid::now_v7());
     directory.make_values().map_err(OpenError::io("make", &directory.values()))?;
     let values = Arc::new(Values::new(directory.values()));

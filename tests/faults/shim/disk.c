@@ -322,7 +322,9 @@ static int sync_file(int file, long call, enum kind kind) {
     if (!is_ours(file)) return (int)syscall(call, file);
     pthread_mutex_lock(&lock);
     count();
-    int is_failed = fails(kind == SYNC_DATA ? shim_control->data_sync_errno : shim_control->sync_errno);
+    int64_t with = kind == SYNC_DATA ? shim_control->data_sync_errno : shim_control->sync_errno;
+    int64_t inode = shim_control->sync_inode;
+    int is_failed = (inode == 0 || (uint64_t)inode == inodes[file]) && fails(with);
     uint64_t before = entries;
     /* The system takes what was not written for clean then: no later sync makes it durable. */
     if (is_failed) append(SYNC_FAILED, inodes[file], before, NULL, 0);

@@ -28,6 +28,8 @@ struct control {
     volatile int64_t calls_until_errors;
     /* So many calls fail by those four, and then no more. Below 0: there is no end. */
     volatile int64_t errors_left;
+    /* Which syncs fail: those of the file with this inode. 0: all. */
+    volatile int64_t sync_inode;
     /* Told by the shim: how many calls failed. */
     volatile int64_t failed;
 };

@@ -45,17 +45,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(descriptors, api.encode_to_vec())?;
 
     let all = protox::compile(API.into_iter().chain(STORAGE), INCLUDES)?;
+    // By its name a message finds its descriptor.
+    let mut names = prost_build::Config::new();
+    names.enable_type_names();
     let mut config = tonic_prost_build::configure();
     for member in BOXED {
         config = config.boxed(format!(".holdpoint.v1.{member}"));
     }
     config
         .bytes(".")
+        .codec_path("crate::proto::BoundedCodec")
         .extern_path(".google.rpc.Status", "::tonic_types::pb::Status")
         .extern_path(".google.protobuf.Struct", "crate::proto::Document")
         .extern_path(".holdpoint.v1.GetJobResponse", "crate::proto::GetJobResponse")
         .extern_path(".holdpoint.v1.ListJobsResponse", "crate::proto::ListJobsResponse")
         .extern_path(".holdpoint.v1.WatchBatch", "crate::proto::WatchBatch")
-        .compile_fds(all)?;
+        .compile_fds_with_config(all, names)?;
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The generated messages, and those that are written by hand.
 
+mod codec;
 mod document;
 mod encoded;
 
 pub use self::{
+    codec::BoundedCodec,
     document::{Document, unsign_zeros},
     encoded::{EncodedHead, EncodedJobRecord, GetJobResponse, ListJobsResponse, WatchBatch},
 };

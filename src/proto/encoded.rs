@@ -2,7 +2,7 @@
 //! to who asks for it as it is. The schemas are the protos'.
 
 use bytes::Bytes;
-use prost::{DecodeError, Message};
+use prost::{DecodeError, Message, Name};
 
 use super::v1;
 
@@ -46,6 +46,11 @@ pub struct GetJobResponse {
     pub next_reports_page_token: String,
 }
 
+impl Name for GetJobResponse {
+    const NAME: &'static str = "GetJobResponse";
+    const PACKAGE: &'static str = "holdpoint.v1";
+}
+
 impl GetJobResponse {
     /// The job, decoded.
     ///
@@ -65,6 +70,11 @@ pub struct ListJobsResponse {
     /// Set where there may be more.
     #[prost(string, tag = "2")]
     pub next_page_token: String,
+}
+
+impl Name for ListJobsResponse {
+    const NAME: &'static str = "ListJobsResponse";
+    const PACKAGE: &'static str = "holdpoint.v1";
 }
 
 impl ListJobsResponse {

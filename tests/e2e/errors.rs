@@ -1196,6 +1196,8 @@ async fn bytes_that_are_no_message_are_refused() {
         ("a text that is not UTF-8", Bytes::from_static(b"\x22\x02\xc3\x28")),
         ("lists without end", lists_in_bytes(2000)),
         ("a message cut short", Bytes::from(whole[..whole.len() / 2].to_vec())),
+        ("entries of two bytes that would take a hundred megabytes", b"\x12\0".repeat(100_000).into()),
+        ("the same, each of them with a step", b"\x12\x02\x0a\0".repeat(100_000).into()),
     ];
     for (name, body) in rows {
         let status = call_raw(&client, SYNC, body).await.unwrap_err();

@@ -157,8 +157,7 @@ mod replacement {
             return outcome;
         }
         let error = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-        // Others say that the descriptor is none that can be synced, and nothing of data.
-        if matches!(error, libc::EIO | libc::ENOSPC | libc::EDQUOT) {
+        if !is_of_call(error) {
             syncs.has_failed = true;
             for mark in &syncs.marks {
                 // It may be gone with its directory. Where names cannot be changed any more, nobody opens a store either.
@@ -166,6 +165,12 @@ mod replacement {
             }
         }
         fail_with(error)
+    }
+
+    /// Whether an error is of the call alone: it syncs nothing, or is to be made again. All others may be of data that was not
+    /// written, since Linux hands on what a device or a file server answers.
+    fn is_of_call(error: c_int) -> bool {
+        matches!(error, libc::EBADF | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINTR)
     }
 
     /// What a function of the C library returns that has failed.
